@@ -8,8 +8,8 @@ class VfioUserError(Exception):
 class WireError(VfioUserError, ValueError):
     """Bytes and values that do not fit the tables.
 
-    ``path`` names the field ("VFIO_USER_REGION_WRITE request: data"), ``offset`` is the byte where it stands, counted from the start of what
-    was decoded; None where there are no bytes yet.
+    ``path`` names the field ("VFIO_USER_REGION_WRITE command.RegionWriteRequest.data"), ``offset`` is the byte where it
+    stands, counted from the start of what was decoded; None where there are no bytes yet.
     """
 
     def __init__(self, path: str, problem: str, offset: int | None = None) -> None:

@@ -12,7 +12,8 @@ import construct
 class Bits(IntFlag, boundary=KEEP):
     """Flag bits of one field; a member of several bits is a mask, such as the type in the header's flags.
 
-    Unknown bits survive. A value that nobody declared is not remembered (``IntFlag`` would keep each for ever), so no peer can fill our memory.
+    Unknown bits survive. A value that nobody declared is not remembered (``IntFlag`` would keep each for ever), so no
+    peer can fill our memory.
     """
 
     section: ClassVar[str]
@@ -122,10 +123,11 @@ class Many(construct.Adapter):  # type: ignore[misc]
 
 
 class Strided(construct.Construct):  # type: ignore[misc]
-    """construct: an open array whose entries are ``total / count`` bytes long, each the record that its stride and its selector name.
+    """construct: an open array of entries of ``total / count`` bytes, each the record that stride and selector name.
 
-    ``total`` and ``count`` are expressions over the fields before; ``records`` maps (stride, selector) to a record. An entry of another kind stays
-    ``bytes``. Nothing at all where ``total`` bytes were due is legal: it is the reply that only says how large the full one is.
+    ``total`` and ``count`` are expressions over the fields before; ``records`` maps (stride, selector) to a record. An
+    entry of another kind stays ``bytes``. Nothing at all where ``total`` bytes were due is legal: it is the reply that
+    only says how large the full one is.
     """
 
     def __init__(
@@ -172,9 +174,10 @@ class Strided(construct.Construct):  # type: ignore[misc]
 class Row:
     """One row of a table: where a field stands and what it holds.
 
-    ``offset`` is in bytes from the start of the record; ``label`` the document's name where it is not the Python one; ``counts`` names the field
-    whose length this one holds; ``measures`` marks an ``argsz`` that holds the size of its own record; ``codes`` names the values;
-    ``added`` marks a field that the document describes in words and the overlay adds to its table.
+    ``offset`` is in bytes from the start of the record; ``label`` the document's name where it is not the Python one;
+    ``counts`` names the field whose length this one holds; ``measures`` marks an ``argsz`` that holds the size of its
+    own record; ``codes`` names the values; ``added`` marks a field that the document describes in words and the overlay
+    adds to its table.
     """
 
     offset: int
@@ -217,7 +220,7 @@ def row(
 
 
 class _RecordType(type):
-    """Turns rows into slots, a constructor and a ``construct.Struct``; what ``dataclass`` does, at a third of its import time."""
+    """Turns rows into slots, constructors and a ``construct.Struct``; a third of what ``dataclass`` adds to import."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], *, section: str = "") -> Any:
         rows = {key: value for key, value in space.items() if isinstance(value, Row)}
@@ -330,7 +333,7 @@ class Record(metaclass=_RecordType):
 
 @dataclass(frozen=True, slots=True)
 class JsonMember:
-    """One row of a table of JSON names: ``type`` as the document writes it (object, number, boolean), ``members`` of an object."""
+    """One row of a table of JSON names: ``type`` as the document writes it (object, number, boolean)."""
 
     name: str
     type: str

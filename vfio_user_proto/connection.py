@@ -1,0 +1,176 @@
+"""One end of a connection without any I/O: bytes and descriptors in, events out; commands and replies in, bytes out."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from sys import byteorder as _BYTE_ORDER
+from typing import Final, NoReturn
+
+from vfio_user_proto import wire
+from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from vfio_user_proto.events import Closed, CommandReceived, Event, Outgoing, ReplyReceived
+from vfio_user_proto.messages import Command, HeaderFlags, MessageType
+from vfio_user_proto.model import Record, name_of
+from vfio_user_proto.states import SENDERS, TRANSITIONS, Role, State
+from vfio_user_proto.wire import Message
+
+_NO_REPLY, _ERROR = int(HeaderFlags.NO_REPLY), int(HeaderFlags.ERROR)
+_TYPE, _REPLY = int(HeaderFlags.TYPE), int(MessageType.REPLY)
+_VERSION = int(Command.VERSION)
+
+
+class Connection:
+    """The engine of either role.
+
+    Read at most ``wanted`` bytes from the socket and hand them to ``receive`` with the descriptors that came along; take
+    events with ``next_event`` until it returns None. ``command``, ``reply`` and ``error`` return what to send. The engine
+    has no clock and no socket, and neither opens nor closes a descriptor: those not yet handed over in an event are
+    returned by ``close``. A mistake of ours raises LocalProtocolError and changes nothing, one of the peer's raises
+    RemoteProtocolError and ends the connection; nothing else is raised.
+
+    ``limit`` is the largest message accepted, in bytes; ``max_fds`` the most descriptors accepted with one message.
+    """
+
+    def __init__(self, role: Role, *, limit: int = wire.DEFAULT_LIMIT, max_fds: int = 253) -> None:
+        self.role: Final = role
+        self.limit, self.max_fds = limit, max_fds
+        self.state = State.NEW
+        self.wanted = wire.HEADER_SIZE
+        self._parts: list[bytes] = []
+        self._fds: list[int] = []
+        self._events: deque[Event] = deque()
+        self._next_id = 0
+        self._awaited: Counter[tuple[int, int]] = Counter()  # (message id, command) of ours that have no reply yet
+
+    @property
+    def unanswered(self) -> int:
+        """How many of our commands still have no reply."""
+        return self._awaited.total()
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Take bytes that arrived, at most ``wanted`` of them, and the descriptors that came with them; b"" is the end."""
+        if fds:
+            self._fds += fds
+            if len(self._fds) > self.max_fds:
+                self._fail(f"{len(self._fds)} descriptors came with one message, {self.max_fds} are allowed")
+        if not data:
+            self._end()
+            return
+        if len(data) > self.wanted:
+            raise LocalProtocolError(f"{len(data)} bytes were read where {self.wanted} were wanted")
+        self.wanted -= len(data)
+        self._parts.append(data)
+        if self.wanted:
+            return
+        whole = data if len(self._parts) == 1 else b"".join(self._parts)
+        size = int.from_bytes(whole[4:8], _BYTE_ORDER)
+        if len(whole) == wire.HEADER_SIZE and size != wire.HEADER_SIZE:
+            if not wire.HEADER_SIZE < size <= self.limit:
+                self._fail(f"the message size is {size}; {wire.HEADER_SIZE} to {self.limit} bytes are allowed")
+            self._parts = [whole]
+            self.wanted = size - wire.HEADER_SIZE
+            return
+        fds_of_message = tuple(self._fds)
+        self._parts, self._fds, self.wanted = [], [], wire.HEADER_SIZE
+        self._take(whole, fds_of_message)
+
+    def next_event(self) -> Event | None:
+        """The oldest event that was not taken yet, or None when more bytes are needed."""
+        return self._events.popleft() if self._events else None
+
+    def command(
+        self, command: int, payload: Record | None = None, *, fds: Sequence[int] = (), no_reply: bool = False
+    ) -> Outgoing:
+        """What to send for a command of ours; its reply will come as ``ReplyReceived`` with the same ``message_id``."""
+        if SENDERS.get(command, self.role) is not self.role:
+            raise LocalProtocolError(f"{name_of(Command, command)} is not for the {self.role.value} to send")
+        after = self._after(self.role, False, command == _VERSION)
+        if after is None:
+            raise LocalProtocolError(f"{name_of(Command, command)} cannot be sent now ({self.state.value})")
+        message_id = self._next_id
+        data = wire.build(command, payload, message_id=message_id, flags=_NO_REPLY if no_reply else 0)
+        self.state = after
+        self._next_id = (message_id + 1) & 0xFFFF
+        if not no_reply:
+            self._awaited[message_id, command] += 1
+        return Outgoing(data, tuple(fds), message_id)
+
+    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
+        """What to send for a reply that says success; None where the command asked for no reply."""
+        return self._answer(to, payload, fds, 0, _REPLY)
+
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        """What to send for an error reply: the header alone, with ``errno``; None where the command asked for no reply."""
+        return self._answer(to, None, (), errno, _REPLY | _ERROR)
+
+    def close(self) -> tuple[int, ...]:
+        """End the connection; returns the descriptors that were received and never handed over, for the caller to close."""
+        self.state = State.CLOSED
+        left = [*self._fds]
+        for event in self._events:
+            if not isinstance(event, Closed):
+                left += event.fds
+        self._fds, self._parts = [], []
+        self._events.clear()
+        return tuple(left)
+
+    def _answer(
+        self, to: CommandReceived, payload: Record | None, fds: Sequence[int], errno: int, flags: int
+    ) -> Outgoing | None:
+        header = to.message.header
+        version = header.command == _VERSION
+        after = self._after(self.role, True, version)
+        if after is None:
+            raise LocalProtocolError(f"{to.message.name} cannot be answered now ({self.state.value})")
+        if int(header.flags) & _NO_REPLY and not version:
+            return None
+        data = wire.build(header.command, payload, message_id=header.message_id, flags=flags, error=errno)
+        if not flags & _ERROR:
+            self.state = after
+        return Outgoing(data, tuple(fds), header.message_id)
+
+    def _after(self, sender: Role, is_reply: bool, is_version: bool) -> State | None:
+        return TRANSITIONS[self.state].get((sender, is_reply, is_version))
+
+    def _take(self, data: bytes, fds: tuple[int, ...]) -> None:
+        """Turn one whole message into an event."""
+        problem = None
+        try:
+            message = wire.decode(data)
+        except DecodeError as error:
+            problem = error
+            message = Message(wire.decode_header(data), None, data[wire.HEADER_SIZE :])
+        header = message.header
+        kind = int(header.flags) & _TYPE
+        if kind > _REPLY:
+            self._fds = [*fds]
+            self._fail(f"the message has type {kind}, neither command nor reply")
+        is_reply = kind == _REPLY
+        after = self._after(self.role.peer, is_reply, header.command == _VERSION)
+        if after is None:
+            self._fds = [*fds]
+            self._fail(f"{message.name} came out of turn ({self.state.value})")
+        if is_reply:
+            key = (header.message_id, header.command)
+            if not self._awaited[key]:
+                self._fds = [*fds]
+                self._fail(f"{message.name} with id {header.message_id} answers no command of ours")
+            self._awaited[key] -= 1
+            if not self._awaited[key]:
+                del self._awaited[key]
+            if not message.is_error:
+                self.state = after
+            self._events.append(ReplyReceived(message, fds, problem))
+        else:
+            self.state = after
+            self._events.append(CommandReceived(message, fds, problem))
+
+    def _end(self) -> None:
+        cut = self._parts or self._fds
+        self.state = State.CLOSED
+        if cut:
+            self._fail(f"the peer closed inside a message, {self.wanted} bytes before its end")
+        self._events.append(Closed())
+
+    def _fail(self, problem: str) -> NoReturn:
+        self.state = State.CLOSED
+        raise RemoteProtocolError(problem)

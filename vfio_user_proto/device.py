@@ -1,0 +1,108 @@
+"""What a device is to the server: a description, which is data, and a few methods."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vfio_user_proto.messages import (
+    IrqInfoFlags,
+    IrqSetFlags,
+    RegionInfoFlags,
+    RegionType,
+    SparseMmapArea,
+    SubRegion,
+)
+
+READ_WRITE = RegionInfoFlags.READ | RegionInfoFlags.WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class IoFds:
+    """Sub-regions whose accesses come through descriptors; ``fds`` are what their ``fd_index`` fields count."""
+
+    sub_regions: tuple[SubRegion, ...]
+    fds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region: ``size`` in bytes, and how it may be accessed.
+
+    ``fd`` makes it mappable from byte ``offset`` of that descriptor on, in whole or, with ``areas``, in parts. The
+    descriptor stays the device's.
+    """
+
+    size: int
+    flags: RegionInfoFlags = READ_WRITE
+    fd: int | None = None
+    offset: int = 0
+    areas: tuple[SparseMmapArea, ...] = ()
+    type: RegionType | None = None
+    io_fds: IoFds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Irq:
+    """One kind of interrupt: how many of it there are, and what it can do."""
+
+    count: int
+    flags: IrqInfoFlags = IrqInfoFlags.EVENTFD
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the device offers; a region or interrupt kind that is not listed has size or count 0.
+
+    A PCI device has 9 regions (section VFIO_USER_DEVICE_GET_REGION_INFO) and 5 interrupt kinds.
+    """
+
+    regions: Mapping[int, Region]
+    irqs: Mapping[int, Irq] = field(default_factory=dict)
+    num_regions: int = 9
+    num_irqs: int = 5
+    resettable: bool = True
+
+
+class Memory(Protocol):
+    """The client's memory as a device sees it: by IOVA, whichever way the bytes travel."""
+
+    def read(self, address: int, count: int) -> bytes:
+        """``count`` bytes at ``address``; raises OSError (EFAULT) where they are not mapped for reading."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store ``data`` at ``address``; raises OSError (EFAULT) where that is not mapped for writing."""
+
+
+class Interrupts(Protocol):
+    """How a device raises its interrupts."""
+
+    def trigger(self, index: int, vector: int) -> None:
+        """Signal the eventfd that the client set for this interrupt, if any; never blocks."""
+
+
+class Host(Memory, Interrupts, Protocol):
+    """What a device gets when it is attached to a client."""
+
+
+class Device(Protocol):
+    """A device. A method that raises OSError refuses: its errno is what the error reply carries."""
+
+    description: Description
+
+    def attach(self, host: Host) -> None:
+        """A client came; use ``host`` until ``detach``."""
+
+    def detach(self) -> None:
+        """The client left: its memory and eventfds are gone, the device keeps its state (Client Disconnection)."""
+
+    def region_read(self, index: int, offset: int, count: int) -> bytes:
+        """``count`` bytes; offset and count lie inside the region."""
+
+    def region_write(self, index: int, offset: int, data: bytes) -> None:
+        """Take ``data``; it lies inside the region."""
+
+    def reset(self) -> None:
+        """Back to the state of the start."""
+
+    def irq_state(self, index: int, start: int, flags: IrqSetFlags, values: Sequence[bool]) -> None:
+        """The client masked or unmasked interrupts ``start`` onwards, those whose value is true."""

@@ -1,0 +1,167 @@
+"""AF_UNIX sockets: bytes with the descriptors that travel along, listening, connecting, and what a descriptor is."""
+
+import array
+import contextlib
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from vfio_user_proto.errors import RemoteProtocolError, TransportError
+
+# The kernel passes at most 253 descriptors with one message (SCM_MAX_FD): with room for all, none is ever cut off.
+MAX_FDS: Final = 253
+_ROOM: Final = socket.CMSG_SPACE(MAX_FDS * 4)
+_RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+
+
+class Stream:
+    """One connected socket, blocking or not as its user sets it. Owns the socket, not the descriptors that it read."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._recvmsg = sock.recvmsg
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long one later read or write may block: the kernel's own timeouts, so that a wait costs no extra call."""
+        whole = 0.0 if seconds is None else max(seconds, 0.000001)
+        value = struct.pack("@ll", int(whole), int(whole % 1 * 1_000_000))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+    def read(self, wanted: int) -> tuple[bytes, list[int]] | None:
+        """At most ``wanted`` bytes and the descriptors that came with them, close-on-exec; b"" at the end.
+
+        None where nothing is there within the timeout. Raises RemoteProtocolError where descriptors were cut off, and
+        TransportError where the socket fails.
+        """
+        try:
+            data, control, flags, _ = self._recvmsg(wanted, _ROOM, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except ConnectionResetError:
+            return b"", []
+        except OSError as error:
+            raise TransportError(f"reading failed: {error.strerror}") from None
+        if not control:
+            return data, _NO_FDS
+        fds = array.array("i")
+        for level, kind, content in control:
+            if (level, kind) == _RIGHTS:
+                fds.frombytes(content[: len(content) // 4 * 4])
+        if flags & socket.MSG_CTRUNC:
+            close_all(fds)
+            raise RemoteProtocolError("descriptors were cut off in transit (MSG_CTRUNC)")
+        return data, fds.tolist()
+
+    def write(self, data: bytes | memoryview, fds: Sequence[int] = ()) -> int:
+        """Send as much of ``data`` as fits; ``fds`` go with the first byte. Returns how many bytes went, 0 for none now.
+
+        Raises TransportError where the peer is gone.
+        """
+        try:
+            if not fds:
+                return self.socket.send(data, socket.MSG_NOSIGNAL)
+            control = [(*_RIGHTS, array.array("i", fds))]
+            return self.socket.sendmsg([data], control, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise TransportError(f"sending failed: {error.strerror}") from None
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+_NO_FDS: list[int] = []
+
+
+def connect(path: str | os.PathLike[str]) -> Stream:
+    """Connect to a listening socket. Raises TransportError with the path and the reason."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(os.fspath(path))
+    except OSError as error:
+        sock.close()
+        raise TransportError(f"{os.fspath(path)}: {error.strerror or error}") from None
+    return Stream(sock)
+
+
+def pair() -> tuple[Stream, Stream]:
+    """Two streams connected with each other."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    return Stream(one), Stream(other)
+
+
+def listen(path: str | os.PathLike[str], backlog: int = 128) -> socket.socket:
+    """A listening socket at ``path``, mode 0600.
+
+    A socket file that nobody listens on any more is replaced; a path that another server is using, or that is no socket,
+    is left alone: TransportError.
+    """
+    name = os.fspath(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(name)
+        before = os.umask(0o177)
+        try:
+            sock.bind(name)
+        finally:
+            os.umask(before)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        if isinstance(error, TransportError):
+            raise
+        raise TransportError(f"{name}: {error.strerror or error}") from None
+    return sock
+
+
+def _remove_stale(name: str) -> None:
+    try:
+        mode = os.lstat(name).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise TransportError(f"{name}: exists and is no socket")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        probe.connect(name)
+    except ConnectionRefusedError:
+        Path(name).unlink(missing_ok=True)
+        return
+    except OSError as error:
+        raise TransportError(f"{name}: {error.strerror}") from None
+    finally:
+        probe.close()
+    raise TransportError(f"{name}: another server is listening there")
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close every descriptor in ``fds``; one that is closed already is no error."""
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def kind_of(fd: int) -> str:
+    """What a descriptor is: "eventfd", "file", "memfd", "socket", "pipe", "device", "directory", "other" or "closed"."""
+    try:
+        mode = os.fstat(fd).st_mode
+        target = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return "closed"
+    if target == "anon_inode:[eventfd]":
+        return "eventfd"
+    if stat.S_ISREG(mode):
+        return "memfd" if target.startswith("/memfd:") else "file"
+    for kind, test in (("socket", stat.S_ISSOCK), ("pipe", stat.S_ISFIFO), ("directory", stat.S_ISDIR)):
+        if test(mode):
+            return kind
+    return "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "other"

@@ -1,0 +1,287 @@
+"""Bytes to typed messages and back: lossless, bounded, and fast.
+
+construct defines every format but takes 20 microseconds for a small message. So each schema is walked once and
+turned into a plan: one precompiled ``struct.Struct`` for the fixed part and at most one open field behind it.
+A test holds plan and construct equal.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeVar
+
+import construct
+
+from vfio_user_proto.errors import DecodeError, EncodeError
+from vfio_user_proto.messages import REPLIES, REQUESTS, Command, Header, HeaderFlags
+from vfio_user_proto.model import Bits, Flags, Many, Record, Strided, name_of
+
+HEADER_SIZE: Final = Header.fixed_size
+# The default max_data_xfer_size (section VFIO_USER_VERSION) and generous room for what stands around the data.
+DEFAULT_LIMIT: Final = 1048576 + 4096
+
+# Plain numbers: the operators of IntFlag cost more than all else together.
+_TYPE, _ERROR = int(HeaderFlags.TYPE), int(HeaderFlags.ERROR)
+
+
+class Message(NamedTuple):
+    """One whole message.
+
+    ``payload`` is None where there is no table for it; ``trailing`` holds the bytes that no table accounts for.
+    """
+
+    header: Header
+    payload: Record | None = None
+    trailing: bytes = b""
+
+    @property
+    def is_reply(self) -> bool:
+        return int(self.header.flags) & _TYPE == 1
+
+    @property
+    def is_error(self) -> bool:
+        return bool(int(self.header.flags) & _ERROR)
+
+    @property
+    def name(self) -> str:
+        """For people: "VFIO_USER_DMA_MAP reply"."""
+        kind = int(self.header.flags) & _TYPE
+        word = {0: "command", 1: "reply"}.get(kind, f"type {kind}")
+        return f"{name_of(Command, self.header.command)} {'error ' if self.is_error else ''}{word}"
+
+
+class Plan(NamedTuple):
+    """How one record is decoded and encoded; ``decode(data, at, end)`` returns the record and where it ended."""
+
+    record: type[Record]
+    decode: Callable[[bytes, int, int], tuple[Any, int]]
+    encode: Callable[[Any], bytes]
+    fixed: struct.Struct
+
+
+class _Known(dict[int, Bits]):
+    """Flag values seen, so that the usual ones cost a dictionary look-up; it stops growing at 64."""
+
+    def __init__(self, bits: type[Bits]) -> None:
+        self.bits = bits
+
+    def __missing__(self, value: int) -> Bits:
+        flags = self.bits(value)
+        if len(self) < 64:
+            self[value] = flags
+        return flags
+
+
+@cache
+def plan_of(record: type[Record]) -> Plan:
+    """Derive the plan of ``record`` from its construct schema."""
+    names: dict[str, Any] = {"make": record._make, "short": _short, "record": record, "wrong": _wrong_value}
+    form, values, readers = "=", [], []
+    for key, each in record.rows.items():
+        holds = each.holds
+        if key == record.tail:
+            continue
+        if isinstance(holds, Flags):
+            names[f"known_{key}"] = _Known(holds.bits)
+            holds = holds.subcon
+            readers.append(f"    {key} = known_{key}[{key}]\n")
+        form += holds.fmtstr.lstrip("=<>") if isinstance(holds, construct.FormatField) else f"{holds.sizeof()}s"
+        values.append(key)
+    fixed = struct.Struct(form)
+    names.update(unpack=fixed.unpack_from, pack=fixed.pack, fault=struct.error)
+    decode_tail, encode_tail = _plan_tail(record, names)
+    comma = "," if len(values) == 1 else ""
+    source = f"""
+def decode(data, at, end):
+    stop = at + {fixed.size}
+    if stop > end:
+        short(record, data, at, end)
+    {", ".join(values)}{comma} = unpack(data, at)
+{"".join(readers)}{decode_tail}    return make({", ".join(record.rows)}), stop
+
+def encode(value):
+    try:
+        return pack({", ".join(f"value.{key}" for key in values)}){encode_tail}
+    except fault:
+        wrong(value)
+"""
+    exec(source, names)
+    return Plan(record, names["decode"], names["encode"], fixed)
+
+
+def _plan_tail(record: type[Record], names: dict[str, Any]) -> tuple[str, str]:
+    """The lines that read the open field, and the expression that writes it."""
+    key = record.tail
+    if key is None:
+        return "", ""
+    holds = record.rows[key].holds
+    fixed = [name for name in record.rows if name != key]
+    if isinstance(holds, construct.Bytes):
+        names.update(length=holds.length, missing=_missing)
+        counter = next(name for name, each in record.rows.items() if each.counts == key)
+        return (
+            f"    start, stop = stop, stop + {counter}\n"
+            f"    if stop > end:\n        missing(record, start - at, {counter}, end - start)\n"
+            f"    {key} = data[start:stop]\n",
+            f" + value.{key}",
+        )
+    if holds is construct.GreedyBytes:
+        return f"    {key}, stop = data[stop:end], end\n", f" + value.{key}"
+    context = "{" + ", ".join(f"'{name}': {name}" for name in fixed) + "}"
+    names.update(read_many=_reader_of_many(record, key, holds), write_many=_write_many)
+    return f"    {key}, stop = read_many(data, stop, end, {context})\n", f" + write_many(value.{key})"
+
+
+def _reader_of_many(record: type[Record], key: str, holds: Any) -> Callable[..., tuple[tuple[Any, ...], int]]:
+    """A function that reads an array of records; nothing is built before the bytes are known to be there."""
+    if isinstance(holds, Many):
+        part, counter = plan_of(holds.record), holds.subcon.count
+
+        def read_many(data: bytes, at: int, end: int, context: dict[str, Any]) -> tuple[tuple[Any, ...], int]:
+            count = counter(context)
+            size = count * part.record.fixed_size
+            if size > end - at:
+                _missing(record, record.rows[key].offset, size, end - at)
+            return tuple(
+                part.decode(data, place, end)[0] for place in range(at, at + size, part.record.fixed_size)
+            ), at + size
+
+        return read_many
+    if not isinstance(holds, Strided):
+        raise TypeError(f"{record.__name__}.{key}: no plan for {type(holds).__name__}")
+    strided = holds
+
+    def read_strided(data: bytes, at: int, end: int, context: dict[str, Any]) -> tuple[tuple[Any, ...], int]:
+        count, total = strided.count(context), max(0, strided.total(context))
+        size = total // count * count if count else 0
+        if not size or at == end:
+            return (), at
+        if size > end - at:
+            _missing(record, record.rows[key].offset, size, end - at)
+        entries = strided.split(data[at : at + size], count)
+        return tuple(
+            raw if kind is None else plan_of(kind).decode(raw, 0, len(raw))[0] for kind, raw in entries
+        ), at + size
+
+    return read_strided
+
+
+def _write_many(parts: tuple[Record | bytes, ...]) -> bytes:
+    return b"".join(part if isinstance(part, bytes) else plan_of(type(part)).encode(part) for part in parts)
+
+
+def _short(record: type[Record], data: bytes, at: int, end: int) -> None:
+    """Raise for fixed fields that are cut: name the first field that is not whole."""
+    for key, each in record.rows.items():
+        size = each.fixed_size
+        if size is not None and at + each.offset + size > end:
+            problem = f"{size} bytes are due, {max(0, end - at - each.offset)} are there"
+            raise DecodeError(f"{record.__name__}.{key}", problem, each.offset)
+
+
+def _missing(record: type[Record], offset: int, due: int, there: int) -> None:
+    """Raise for an open field that is cut."""
+    raise DecodeError(f"{record.__name__}.{record.tail}", f"{due} bytes are due, {there} are there", offset)
+
+
+def _wrong_value(value: Record) -> None:
+    """Raise for the first field whose value does not fit."""
+    for key, each in value.rows.items():
+        if key != value.tail:
+            content = getattr(value, key)
+            size = each.fixed_size or 0
+            if not isinstance(content, int) or not 0 <= content < 1 << 8 * size:
+                raise EncodeError(
+                    f"{type(value).__name__}.{key}", f"{content!r} does not fit into {size} bytes", each.offset
+                )
+
+
+R = TypeVar("R", bound=Record)
+
+
+def decode_record(record: type[R], data: bytes) -> tuple[R, bytes]:
+    """Decode the beginning of ``data`` as one ``record``; returns it and the bytes behind it. Raises DecodeError."""
+    data = bytes(data)
+    value, stop = plan_of(record).decode(data, 0, len(data))
+    return value, data[stop:]
+
+
+def encode_record(value: Record) -> bytes:
+    """The bytes of one record, its fields exactly as they are. Raises EncodeError for a value that does not fit."""
+    return plan_of(type(value)).encode(value)
+
+
+_REQUESTS: Final = {command: plan_of(record) for command, record in REQUESTS.items() if record is not None}
+_REPLIES: Final = {command: plan_of(record) for command, record in REPLIES.items() if record is not None}
+# The parts of decode() and build() that run once per message, looked up once.
+_decode_header, _encode_header = plan_of(Header)[1:3]
+_unpack_header, _make_header = plan_of(Header).fixed.unpack_from, Header._make
+_pack_header = plan_of(Header).fixed.pack
+_new_message = tuple.__new__
+_FLAGS: Final = _Known(HeaderFlags)
+
+
+def decode_header(data: bytes) -> Header:
+    """The header in the first 16 bytes of ``data``. Raises DecodeError where there are fewer; judges nothing else."""
+    header: Header = _decode_header(bytes(data[:HEADER_SIZE]), 0, min(len(data), HEADER_SIZE))[0]
+    return header
+
+
+def decode(data: bytes) -> Message:
+    """Decode one whole message of any kind.
+
+    An unknown command, and a reply with the Error bit, have no payload: all their bytes behind the header are
+    ``trailing``. Raises DecodeError where ``data`` is not exactly as long as its header says, or a field is cut.
+    """
+    if type(data) is not bytes:
+        data = bytes(data)
+    end = len(data)
+    if end < HEADER_SIZE:
+        _decode_header(data, 0, end)
+    message_id, command, size, flags, error = _unpack_header(data)
+    if size != end:
+        raise DecodeError("Header.message_size", f"says {size} bytes, the message has {end}", 4)
+    header = _make_header(message_id, command, size, _FLAGS[flags], error)
+    if flags & _TYPE == 0:
+        plan = _REQUESTS.get(command)
+    elif flags & (_TYPE | _ERROR) == 1:
+        plan = _REPLIES.get(command)
+    else:
+        plan = None
+    if plan is None:
+        return Message(header, None, data[HEADER_SIZE:])
+    try:
+        payload, stop = plan.decode(data, HEADER_SIZE, end)
+    except DecodeError as problem:
+        raise problem.inside(Message(header).name, HEADER_SIZE) from None
+    return _new_message(Message, (header, payload, data[stop:] if stop != end else b""))
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of ``message`` exactly as it is, right or wrong: the inverse of ``decode``. Raises EncodeError."""
+    payload = message.payload
+    body = plan_of(type(payload)).encode(payload) if payload is not None else b""
+    return _encode_header(message.header) + body + message.trailing
+
+
+def build(command: int, payload: Record | None = None, *, message_id: int = 0, flags: int = 0, error: int = 0) -> bytes:
+    """The bytes of one right message: the header's size is that of the message. Raises EncodeError."""
+    body = plan_of(type(payload)).encode(payload) if payload is not None else b""
+    try:
+        return _pack_header(message_id, command, HEADER_SIZE + len(body), flags, error) + body
+    except struct.error:
+        return _encode_header(_make_header(message_id, command, HEADER_SIZE + len(body), flags, error))
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    """Cut a byte stream into whole messages by the sizes in their headers.
+
+    Raises DecodeError where the stream ends inside a message, or a size is less than that of a header.
+    """
+    at = 0
+    while at < len(data):
+        size = decode_header(data[at:]).message_size
+        if size < HEADER_SIZE or at + size > len(data):
+            raise DecodeError("Header.message_size", f"says {size} bytes, {len(data) - at} are there", at + 4)
+        yield data[at : at + size]
+        at += size
