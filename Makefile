@@ -1,0 +1,50 @@
+# The commands of this project; each installs what it needs into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= auto
+
+.PHONY: help demo test check format lint types generated bench clean
+
+help:
+	@echo "make demo    run the suite against the built-in reference server, over a socket; writes report/conformance.html"
+	@echo "make test    all tests"
+	@echo "make check   format, lint, types, generated files, tests"
+	@echo "make bench   the benchmarks, each a ratio against its yardstick"
+	@echo "make format  put the code into its form;  make generated  compare generated files with the document"
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	mkdir -p report
+	$(BIN)/vfio-user conformance server --html report/conformance.html
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS)
+
+check: lint types generated test
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+generated: $(READY)
+	$(BIN)/vfio-user spec generate --check
+	$(BIN)/vfio-user spec tables --check
+
+bench: $(READY)
+	for each in bench/[a-z]*.py; do $(BIN)/python $$each || exit 1; done
+
+clean:
+	rm -rf $(VENV) report dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
