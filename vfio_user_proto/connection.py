@@ -16,6 +16,8 @@ from vfio_user_proto.wire import Message
 _NO_REPLY, _ERROR = int(HeaderFlags.NO_REPLY), int(HeaderFlags.ERROR)
 _TYPE, _REPLY = int(HeaderFlags.TYPE), int(MessageType.REPLY)
 _VERSION = int(Command.VERSION)
+_HEADER_SIZE = wire.HEADER_SIZE
+_CLOSED = State.CLOSED
 
 
 class Connection:
@@ -35,7 +37,8 @@ class Connection:
         self.limit, self.max_fds = limit, max_fds
         self.state = State.NEW
         self.wanted = wire.HEADER_SIZE
-        self._parts: list[bytes] = []
+        self._header = b""  # that of the message whose payload is awaited
+        self._pieces = bytearray()  # what came so far of a header that is cut, or of header and cut payload
         self._fds: list[int] = []
         self._events: deque[Event] = deque()
         self._next_id = 0
@@ -48,6 +51,11 @@ class Connection:
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Take bytes that arrived, at most ``wanted`` of them, and the descriptors that came with them; b"" is the end."""
+        missing = self.wanted - len(data)
+        if missing < 0:
+            raise LocalProtocolError(f"{len(data)} bytes were read where {self.wanted} were wanted")
+        if self.state is _CLOSED:
+            raise LocalProtocolError("the connection has ended, nothing more can be received")
         if fds:
             self._fds += fds
             if len(self._fds) > self.max_fds:
@@ -55,23 +63,29 @@ class Connection:
         if not data:
             self._end()
             return
-        if len(data) > self.wanted:
-            raise LocalProtocolError(f"{len(data)} bytes were read where {self.wanted} were wanted")
-        self.wanted -= len(data)
-        self._parts.append(data)
-        if self.wanted:
+        if missing or self._pieces:
+            self._pieces = self._pieces or bytearray(self._header)
+            self._pieces += data
+            self.wanted = missing
+            if missing:
+                return
+            data = bytes(self._pieces)
+            self._pieces = bytearray()
+        else:
+            data = self._header + data
+        if self._header:
+            self._header = b""
+        elif (size := int.from_bytes(data[4:8], _BYTE_ORDER)) != _HEADER_SIZE:
+            if not _HEADER_SIZE < size <= self.limit:
+                self._fail(f"the message size is {size}; {_HEADER_SIZE} to {self.limit} bytes are allowed")
+            self._header = data
+            self.wanted = size - _HEADER_SIZE
             return
-        whole = data if len(self._parts) == 1 else b"".join(self._parts)
-        size = int.from_bytes(whole[4:8], _BYTE_ORDER)
-        if len(whole) == wire.HEADER_SIZE and size != wire.HEADER_SIZE:
-            if not wire.HEADER_SIZE < size <= self.limit:
-                self._fail(f"the message size is {size}; {wire.HEADER_SIZE} to {self.limit} bytes are allowed")
-            self._parts = [whole]
-            self.wanted = size - wire.HEADER_SIZE
-            return
-        fds_of_message = tuple(self._fds)
-        self._parts, self._fds, self.wanted = [], [], wire.HEADER_SIZE
-        self._take(whole, fds_of_message)
+        self.wanted = _HEADER_SIZE
+        fds_of_message: tuple[int, ...] = ()
+        if self._fds:
+            fds_of_message, self._fds = tuple(self._fds), []
+        self._take(data, fds_of_message)
 
     def next_event(self) -> Event | None:
         """The oldest event that was not taken yet, or None when more bytes are needed."""
@@ -90,7 +104,7 @@ class Connection:
         data = wire.build(command, payload, message_id=message_id, flags=_NO_REPLY if no_reply else 0)
         self.state = after
         self._next_id = (message_id + 1) & 0xFFFF
-        if not no_reply:
+        if not no_reply or command == _VERSION:  # VERSION is answered all the same
             self._awaited[message_id, command] += 1
         return Outgoing(data, tuple(fds), message_id)
 
@@ -109,7 +123,7 @@ class Connection:
         for event in self._events:
             if not isinstance(event, Closed):
                 left += event.fds
-        self._fds, self._parts = [], []
+        self._fds, self._header, self._pieces = [], b"", bytearray()
         self._events.clear()
         return tuple(left)
 
@@ -165,7 +179,7 @@ class Connection:
             self._events.append(CommandReceived(message, fds, problem))
 
     def _end(self) -> None:
-        cut = self._parts or self._fds
+        cut = self._header or self._pieces or self._fds
         self.state = State.CLOSED
         if cut:
             self._fail(f"the peer closed inside a message, {self.wanted} bytes before its end")

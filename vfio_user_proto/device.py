@@ -1,6 +1,6 @@
 """What a device is to the server: a description, which is data, and a few methods."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -83,9 +83,15 @@ class Interrupts(Protocol):
 class Host(Memory, Interrupts, Protocol):
     """What a device gets when it is attached to a client."""
 
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call ``ready`` whenever ``fd``, a non-blocking descriptor of the device's, can be read, until the client leaves."""
+
 
 class Device(Protocol):
-    """A device. A method that raises OSError refuses: its errno is what the error reply carries."""
+    """A device. A method that raises OSError refuses: its errno is what the error reply carries.
+
+    A class that inherits from this one leaves out what it has no use for.
+    """
 
     description: Description
 
@@ -106,3 +112,6 @@ class Device(Protocol):
 
     def irq_state(self, index: int, start: int, flags: IrqSetFlags, values: Sequence[bool]) -> None:
         """The client masked or unmasked interrupts ``start`` onwards, those whose value is true."""
+
+    def close(self) -> None:
+        """The server ends: give back what the device opened."""

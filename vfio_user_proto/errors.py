@@ -1,5 +1,7 @@
 """Every exception that the toolkit raises, one family."""
 
+from typing import Self
+
 
 class VfioUserError(Exception):
     """Root of the family; its text is one clear sentence."""
@@ -17,7 +19,7 @@ class WireError(VfioUserError, ValueError):
         where = path if offset is None else f"{path} at byte {offset}"
         super().__init__(f"{where}: {problem}")
 
-    def inside(self, path: str, offset: int = 0) -> "WireError":
+    def inside(self, path: str, offset: int = 0) -> Self:
         """The same error seen from an outer structure whose part ``path`` begins at byte ``offset``."""
         moved = None if self.offset is None else self.offset + offset
         return type(self)(f"{path}.{self.path}" if self.path else path, self.problem, moved)
@@ -55,6 +57,14 @@ class ErrorReply(VfioUserError):
 
 class TransportError(VfioUserError, OSError):
     """The socket cannot be used: no such path, refused, closed, or past its deadline."""
+
+
+class KvmError(VfioUserError, OSError):
+    """KVM is not there, refused a call, or cannot go on with a guest; ``errno`` is the kernel's, 0 where it gave none."""
+
+    def __init__(self, problem: str, errno: int = 0) -> None:
+        super().__init__(problem)
+        self.errno = errno
 
 
 class SpecError(VfioUserError):

@@ -4,24 +4,48 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import KEEP, IntEnum, IntFlag
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import construct
 
 
-class Bits(IntFlag, boundary=KEEP):
+class Named:
+    """What flag bits and codes share: the section of their table, and the names as the document writes them.
+
+    A name is made of ``prefix``, the member's and ``suffix``; ``labels`` has those that are not.
+    """
+
+    section: ClassVar[str]
+    prefix: ClassVar[str]
+    suffix: ClassVar[str]
+    labels: ClassVar[Mapping[str, str]]
+    name: str
+
+    def __init_subclass__(
+        cls,
+        *,
+        section: str = "",
+        prefix: str = "",
+        suffix: str = "",
+        labels: Mapping[str, str] = MappingProxyType({}),
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.section, cls.prefix, cls.suffix, cls.labels = section, prefix, suffix, labels
+
+    @property
+    def document_name(self) -> str:
+        """The name as the document writes it: ``VFIO_USER_DMA_MAP`` for ``Command.DMA_MAP``."""
+        return self.labels.get(self.name) or f"{self.prefix}{self.name}{self.suffix}"
+
+
+class Bits(Named, IntFlag, boundary=KEEP):
     """Flag bits of one field; a member of several bits is a mask, such as the type in the header's flags.
 
     Unknown bits survive. A value that nobody declared is not remembered (``IntFlag`` would keep each for ever), so no
     peer can fill our memory.
     """
-
-    section: ClassVar[str]
-    prefix: ClassVar[str]
-
-    def __init_subclass__(cls, *, section: str = "", prefix: str = "", **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.section, cls.prefix = section, prefix
 
     @classmethod
     def _missing_(cls, value: object) -> Any:
@@ -46,11 +70,9 @@ class Bits(IntFlag, boundary=KEEP):
         return "|".join([*words, hex(left)] if left else words) or "0"
 
 
-class Codes(IntEnum):
+class Codes(Named, IntEnum):
     """A table of numbers with names; ``notes`` are the texts of the table's further columns."""
 
-    section: ClassVar[str]
-    prefix: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     notes: tuple[str, ...]
 
@@ -60,16 +82,9 @@ class Codes(IntEnum):
         member.notes = notes
         return member
 
-    def __init_subclass__(
-        cls, *, section: str = "", prefix: str = "", columns: tuple[str, ...] = (), **kwargs: Any
-    ) -> None:
+    def __init_subclass__(cls, *, columns: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.section, cls.prefix, cls.columns = section, prefix, columns
-
-    @property
-    def document_name(self) -> str:
-        """The name as the document writes it: ``VFIO_USER_DMA_MAP`` for ``Command.DMA_MAP``."""
-        return self.prefix + self.name
+        cls.columns = columns
 
 
 def name_of(codes: type[Codes], value: int) -> str:
@@ -176,8 +191,9 @@ class Row:
 
     ``offset`` is in bytes from the start of the record; ``label`` the document's name where it is not the Python one;
     ``counts`` names the field whose length this one holds; ``measures`` marks an ``argsz`` that holds the size of its
-    own record; ``codes`` names the values; ``added`` marks a field that the document describes in words and the overlay
-    adds to its table.
+    own record; ``codes`` names the values; ``note`` is what the document says of the size besides a number; ``added``
+    marks a field that the document describes in words and the overlay adds to its table. A row labelled "..." holds
+    records whose own rows stand in this table, the first of them written out, with dots below.
     """
 
     offset: int
@@ -186,6 +202,7 @@ class Row:
     counts: str = ""
     measures: bool = False
     codes: type[Codes] | None = None
+    note: str = ""
     added: bool = False
 
     @property
@@ -213,20 +230,23 @@ def row(
     counts: str = "",
     measures: bool = False,
     codes: type[Codes] | None = None,
+    note: str = "",
     added: bool = False,
 ) -> Any:
     """Declare one field of a ``Record``; see ``Row`` for the arguments."""
-    return Row(offset, holds, label, counts, measures, codes, added)
+    return Row(offset, holds, label, counts, measures, codes, note, added)
 
 
 class _RecordType(type):
     """Turns rows into slots, constructors and a ``construct.Struct``; a third of what ``dataclass`` adds to import."""
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], *, section: str = "") -> Any:
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], *, section: str = "", payload: str = ""
+    ) -> Any:
         rows = {key: value for key, value in space.items() if isinstance(value, Row)}
         rest = {key: value for key, value in space.items() if key not in rows}
         cls: Any = super().__new__(mcls, name, bases, {**rest, "__slots__": tuple(rows)})
-        cls.section, cls.rows = section, rows
+        cls.section, cls.payload, cls.rows = section, payload, rows
         cls.schema = construct.Struct(*(key / each.holds for key, each in rows.items()))
         cls.fixed_size = 0
         cls.tail = None
@@ -285,9 +305,11 @@ class Record(metaclass=_RecordType):
     """One table of the document: an immutable value with the table's fields, its rows, and its construct schema.
 
     Every field may be left out: counts and ``argsz`` then fit the rest, all others are zero or empty.
+    ``payload`` is the document's name for what follows the record: "<message data>" behind the header.
     """
 
     section: ClassVar[str]
+    payload: ClassVar[str]
     rows: ClassVar[Mapping[str, Row]]
     schema: ClassVar[construct.Struct]
     fixed_size: ClassVar[int]
@@ -328,7 +350,13 @@ class Record(metaclass=_RecordType):
         return f"{type(self).__name__}({', '.join(f'{key}={getattr(self, key)!r}' for key in self.rows)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._make, tuple(getattr(self, key) for key in self.rows)
+        return _restore, (type(self), *(getattr(self, key) for key in self.rows))
+
+
+def _restore(record: type[Record], *values: Any) -> Record:
+    """What ``pickle`` and ``copy`` make a record with."""
+    made: Record = record._make(*values)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from vfio_user_proto.errors import RemoteProtocolError, TransportError
 MAX_FDS: Final = 253
 _ROOM: Final = socket.CMSG_SPACE(MAX_FDS * 4)
 _RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+_SEND: Final = int(socket.MSG_NOSIGNAL)
+_SEND_NOW: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 
 class Stream:
@@ -60,16 +62,17 @@ class Stream:
             raise RemoteProtocolError("descriptors were cut off in transit (MSG_CTRUNC)")
         return data, fds.tolist()
 
-    def write(self, data: bytes | memoryview, fds: Sequence[int] = ()) -> int:
+    def write(self, data: bytes | memoryview, fds: Sequence[int] = (), *, wait: bool = True) -> int:
         """Send as much of ``data`` as fits; ``fds`` go with the first byte. Returns how many bytes went, 0 for none now.
 
-        Raises TransportError where the peer is gone.
+        Without ``wait`` a blocking socket does not block either. Raises TransportError where the peer is gone.
         """
+        flags = _SEND if wait else _SEND_NOW
         try:
             if not fds:
-                return self.socket.send(data, socket.MSG_NOSIGNAL)
+                return self.socket.send(data, flags)
             control = [(*_RIGHTS, array.array("i", fds))]
-            return self.socket.sendmsg([data], control, socket.MSG_NOSIGNAL)
+            return self.socket.sendmsg([data], control, flags)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -82,15 +85,22 @@ class Stream:
 _NO_FDS: list[int] = []
 
 
-def connect(path: str | os.PathLike[str]) -> Stream:
-    """Connect to a listening socket. Raises TransportError with the path and the reason."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def connect(path: str | os.PathLike[str], *, timeout: float | None = None) -> Stream:
+    """Connect to a listening socket; one whose queue is full makes this wait, for ``timeout`` seconds at most.
+
+    Raises TransportError with the path and the reason.
+    """
+    stream = Stream(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     try:
-        sock.connect(os.fspath(path))
-    except OSError as error:
-        sock.close()
-        raise TransportError(f"{os.fspath(path)}: {error.strerror or error}") from None
-    return Stream(sock)
+        stream.set_timeout(timeout)
+        stream.socket.connect(os.fspath(path))
+    except BlockingIOError:
+        stream.close()
+        raise TransportError(f"{os.fspath(path)}: nobody accepts a connection within {timeout:g} s") from None
+    except (OSError, ValueError) as error:
+        stream.close()
+        raise TransportError(f"{os.fspath(path)}: {getattr(error, 'strerror', None) or error}") from None
+    return stream
 
 
 def pair() -> tuple[Stream, Stream]:

@@ -51,11 +51,14 @@ class Message(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How one record is decoded and encoded; ``decode(data, at, end)`` returns the record and where it ended."""
+    """How one record is decoded and encoded.
+
+    ``decode(data, at, end)`` returns the record and where it ended; ``encode(value, before)`` its bytes behind ``before``.
+    """
 
     record: type[Record]
     decode: Callable[[bytes, int, int], tuple[Any, int]]
-    encode: Callable[[Any], bytes]
+    encode: Callable[..., bytes]
     fixed: struct.Struct
 
 
@@ -99,9 +102,9 @@ def decode(data, at, end):
     {", ".join(values)}{comma} = unpack(data, at)
 {"".join(readers)}{decode_tail}    return make({", ".join(record.rows)}), stop
 
-def encode(value):
+def encode(value, before=b""):
     try:
-        return pack({", ".join(f"value.{key}" for key in values)}){encode_tail}
+        return before + pack({", ".join(f"value.{key}" for key in values)}){encode_tail}
     except fault:
         wrong(value)
 """
@@ -128,7 +131,7 @@ def _plan_tail(record: type[Record], names: dict[str, Any]) -> tuple[str, str]:
     if holds is construct.GreedyBytes:
         return f"    {key}, stop = data[stop:end], end\n", f" + value.{key}"
     context = "{" + ", ".join(f"'{name}': {name}" for name in fixed) + "}"
-    names.update(read_many=_reader_of_many(record, key, holds), write_many=_write_many)
+    names.update(read_many=_reader_of_many(record, key, holds), write_many=_writer_of_many(record, key))
     return f"    {key}, stop = read_many(data, stop, end, {context})\n", f" + write_many(value.{key})"
 
 
@@ -166,8 +169,20 @@ def _reader_of_many(record: type[Record], key: str, holds: Any) -> Callable[...,
     return read_strided
 
 
-def _write_many(parts: tuple[Record | bytes, ...]) -> bytes:
-    return b"".join(part if isinstance(part, bytes) else plan_of(type(part)).encode(part) for part in parts)
+def _writer_of_many(record: type[Record], key: str) -> Callable[[tuple[Record | bytes, ...]], bytes]:
+    """A function that writes an array of records; an error names the entry."""
+
+    def write_many(parts: tuple[Record | bytes, ...]) -> bytes:
+        data: list[bytes] = []
+        for index, part in enumerate(parts):
+            try:
+                data.append(part if isinstance(part, bytes) else plan_of(type(part)).encode(part))
+            except EncodeError as error:
+                before = record.fixed_size + sum(map(len, data))
+                raise error.inside(f"{record.__name__}.{key}[{index}]", before) from None
+        return b"".join(data)
+
+    return write_many
 
 
 def _short(record: type[Record], data: bytes, at: int, end: int) -> None:
@@ -227,6 +242,14 @@ def decode_header(data: bytes) -> Header:
     return header
 
 
+def record_of(header: Header) -> type[Record] | None:
+    """The table of what follows ``header``; None for an unknown command, an error reply, and a message without payload."""
+    flags = int(header.flags)
+    if flags & _TYPE == 0:
+        return REQUESTS.get(header.command)
+    return REPLIES.get(header.command) if flags & (_TYPE | _ERROR) == 1 else None
+
+
 def decode(data: bytes) -> Message:
     """Decode one whole message of any kind.
 
@@ -266,11 +289,12 @@ def encode(message: Message) -> bytes:
 
 def build(command: int, payload: Record | None = None, *, message_id: int = 0, flags: int = 0, error: int = 0) -> bytes:
     """The bytes of one right message: the header's size is that of the message. Raises EncodeError."""
-    body = plan_of(type(payload)).encode(payload) if payload is not None else b""
+    size = HEADER_SIZE if payload is None else HEADER_SIZE + payload.wire_size
     try:
-        return _pack_header(message_id, command, HEADER_SIZE + len(body), flags, error) + body
+        header = _pack_header(message_id, command, size, flags, error)
     except struct.error:
-        return _encode_header(_make_header(message_id, command, HEADER_SIZE + len(body), flags, error))
+        header = _encode_header(_make_header(message_id, command, size, flags, error))
+    return header if payload is None else plan_of(type(payload)).encode(payload, header)
 
 
 def split(data: bytes) -> Iterator[bytes]:
@@ -280,7 +304,10 @@ def split(data: bytes) -> Iterator[bytes]:
     """
     at = 0
     while at < len(data):
-        size = decode_header(data[at:]).message_size
+        try:
+            size = decode_header(data[at : at + HEADER_SIZE]).message_size
+        except DecodeError as error:
+            raise DecodeError(error.path, error.problem, at + (error.offset or 0)) from None
         if size < HEADER_SIZE or at + size > len(data):
             raise DecodeError("Header.message_size", f"says {size} bytes, {len(data) - at} are there", at + 4)
         yield data[at : at + size]
