@@ -30,17 +30,7 @@ class Command(Codes, section="Commands", prefix="VFIO_USER_", columns=("Name", "
     MIG_DATA_WRITE = 18, "client -> server"
 
 
-class RegionCapability(
-    Codes, section="VFIO region capabilities", prefix="VFIO_REGION_INFO_CAP_", columns=("Name", "Value")
-):
-    """VFIO region capabilities."""
-
-    SPARSE_MMAP = 1
-    TYPE = 2
-    MSIX_MAPPABLE = 3
-
-
-class HeaderFlags(Bits, section="Header"):
+class HeaderFlags(Bits, section="Header", labels={"TYPE": "Type", "NO_REPLY": "No_reply", "ERROR": "Error"}):
     """Header, bits of Flags."""
 
     TYPE = 0xF
@@ -48,14 +38,7 @@ class HeaderFlags(Bits, section="Header"):
     ERROR = 1 << 5
 
 
-class MessageType(Codes, section="Header", columns=("Name", "Value")):
-    """Header, values of Type."""
-
-    COMMAND = 0
-    REPLY = 1
-
-
-class Header(Record, section="Header"):
+class Header(Record, section="Header", payload="<message data>"):
     """Header."""
 
     message_id: int = row(0, Int16un, "Message ID")
@@ -65,15 +48,26 @@ class Header(Record, section="Header"):
     error: int = row(12, Int32un, "Error")
 
 
+class MessageType(
+    Codes, section="Type values", labels={"COMMAND": "Command", "REPLY": "Reply"}, columns=("Name", "Value")
+):
+    """Type values."""
+
+    COMMAND = 0
+    REPLY = 1
+
+
 class VersionRequest(Record, section="VFIO_USER_VERSION / Request"):
     """VFIO_USER_VERSION, Request; the reply has the same format."""
 
     version_major: int = row(0, Int16un, "version major")
     version_minor: int = row(2, Int16un, "version minor")
-    version_data: bytes = row(4, GreedyBytes, "version data")
+    version_data: bytes = row(4, GreedyBytes, "version data", note="(including terminating NUL). Optional.")
 
 
-class DmaMapFlags(Bits, section="VFIO_USER_DMA_MAP / Request"):
+class DmaMapFlags(
+    Bits, section="VFIO_USER_DMA_MAP / Request", labels={"READABLE": "readable", "WRITEABLE": "writeable"}
+):
     """VFIO_USER_DMA_MAP, Request, bits of flags."""
 
     READABLE = 1 << 0
@@ -124,6 +118,26 @@ class DeviceGetInfoReply(Record, section="VFIO_USER_DEVICE_GET_INFO / Reply"):
     num_irqs: int = row(12, Int32un)
 
 
+class PciRegion(
+    Codes,
+    section="VFIO_USER_DEVICE_GET_REGION_INFO / PCI region indexes",
+    prefix="VFIO_PCI_",
+    suffix="_REGION_INDEX",
+    columns=("Name", "Value"),
+):
+    """PCI region indexes."""
+
+    BAR0 = 0
+    BAR1 = 1
+    BAR2 = 2
+    BAR3 = 3
+    BAR4 = 4
+    BAR5 = 5
+    ROM = 6
+    CONFIG = 7
+    VGA = 8
+
+
 class DeviceGetRegionInfoRequest(Record, section="VFIO_USER_DEVICE_GET_REGION_INFO / Request"):
     """VFIO_USER_DEVICE_GET_REGION_INFO, Request."""
 
@@ -153,10 +167,24 @@ class DeviceGetRegionInfoReply(Record, section="VFIO_USER_DEVICE_GET_REGION_INFO
     cap_offset: int = row(12, Int32un)
     size: int = row(16, Int64un)
     offset: int = row(24, Int64un)
-    capabilities: bytes = row(32, GreedyBytes, added=True)  # overlay: the table describes the fixed part only
+    # The table describes the fixed part only; capabilities follow at cap_offset.
+    capabilities: bytes = row(32, GreedyBytes, added=True)
 
 
-class CapabilityHeader(Record, section="VFIO cap header format"):
+class RegionCapability(
+    Codes,
+    section="VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO region capability ids",
+    prefix="VFIO_REGION_INFO_CAP_",
+    columns=("Name", "Value"),
+):
+    """VFIO region capability ids."""
+
+    SPARSE_MMAP = 1
+    TYPE = 2
+    MSIX_MAPPABLE = 3
+
+
+class CapabilityHeader(Record, section="VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO cap header format"):
     """VFIO cap header format."""
 
     id: int = row(0, Int16un, codes=RegionCapability)
@@ -164,22 +192,22 @@ class CapabilityHeader(Record, section="VFIO cap header format"):
     next: int = row(4, Int32un)
 
 
-class SparseMmapArea(Record, section="VFIO region info cap sparse mmap"):
+class SparseMmapArea(Record, section="VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO region info cap sparse mmap"):
     """One of the areas of VFIO region info cap sparse mmap."""
 
     offset: int = row(0, Int64un)
     size: int = row(8, Int64un)
 
 
-class SparseMmap(Record, section="VFIO region info cap sparse mmap"):
+class SparseMmap(Record, section="VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO region info cap sparse mmap"):
     """VFIO region info cap sparse mmap."""
 
     nr_areas: int = row(0, Int32un, counts="areas")
     reserved: int = row(4, Int32un)
-    areas: tuple[SparseMmapArea, ...] = row(8, Many(this.nr_areas, SparseMmapArea))
+    areas: tuple[SparseMmapArea, ...] = row(8, Many(this.nr_areas, SparseMmapArea), "...")
 
 
-class RegionType(Record, section="VFIO region info cap type"):
+class RegionType(Record, section="VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO region info cap type"):
     """VFIO region info cap type."""
 
     type: int = row(0, Int32un)
@@ -195,15 +223,24 @@ class DeviceGetRegionIoFdsRequest(Record, section="VFIO_USER_DEVICE_GET_REGION_I
     count: int = row(12, Int32un)
 
 
-class IoFdType(Codes, section="IO FD types", prefix="VFIO_USER_IO_FD_TYPE_", columns=("Name", "Value")):
-    """IO FD types."""
+class IoFdType(
+    Codes,
+    section="VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD types",
+    prefix="VFIO_USER_IO_FD_TYPE_",
+    columns=("Name", "Value"),
+):
+    """Sub-Region IO FD types."""
 
     IOEVENTFD = 0
     IOREGIONFD = 1
     IOEVENTFD_SHADOW = 2
 
 
-class IoeventfdFlags(Bits, section="Sub-Region IO FD info format (ioeventfd)", prefix="KVM_IOEVENTFD_FLAG_"):
+class IoeventfdFlags(
+    Bits,
+    section="VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+    prefix="KVM_IOEVENTFD_FLAG_",
+):
     """Sub-Region IO FD info format (ioeventfd), bits of flags."""
 
     DATAMATCH = 1 << 0
@@ -211,7 +248,9 @@ class IoeventfdFlags(Bits, section="Sub-Region IO FD info format (ioeventfd)", p
     VIRTIO_CCW_NOTIFY = 1 << 3
 
 
-class IoeventfdSubRegion(Record, section="Sub-Region IO FD info format (ioeventfd)"):
+class IoeventfdSubRegion(
+    Record, section="VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)"
+):
     """Sub-Region IO FD info format (ioeventfd)."""
 
     offset: int = row(0, Int64un)
@@ -223,14 +262,20 @@ class IoeventfdSubRegion(Record, section="Sub-Region IO FD info format (ioeventf
     datamatch: int = row(32, Int64un)
 
 
-class IoregionFlags(Bits, section="Sub-Region IO FD info format (ioregionfd)", prefix="KVM_IOREGION_"):
+class IoregionFlags(
+    Bits,
+    section="VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioregionfd)",
+    prefix="KVM_IOREGION_",
+):
     """Sub-Region IO FD info format (ioregionfd), bits of flags."""
 
     PIO = 1 << 0
     POSTED_WRITES = 1 << 1
 
 
-class IoregionfdSubRegion(Record, section="Sub-Region IO FD info format (ioregionfd)"):
+class IoregionfdSubRegion(
+    Record, section="VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioregionfd)"
+):
     """Sub-Region IO FD info format (ioregionfd)."""
 
     offset: int = row(0, Int64un)
@@ -242,7 +287,9 @@ class IoregionfdSubRegion(Record, section="Sub-Region IO FD info format (ioregio
     user_data: int = row(32, Int64un)
 
 
-class ShadowIoeventfdSubRegion(Record, section="Sub-Region IO FD info format (shadow ioeventfd)"):
+class ShadowIoeventfdSubRegion(
+    Record, section="VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (shadow ioeventfd)"
+):
     """Sub-Region IO FD info format (shadow ioeventfd)."""
 
     offset: int = row(0, Int64un)
@@ -274,6 +321,22 @@ class DeviceGetRegionIoFdsReply(Record, section="VFIO_USER_DEVICE_GET_REGION_IO_
     sub_regions: tuple[SubRegion | bytes, ...] = row(
         16, Strided(this.argsz - 16, this.count, "type", SUB_REGIONS), "sub-regions"
     )
+
+
+class PciIrq(
+    Codes,
+    section="VFIO_USER_DEVICE_GET_IRQ_INFO / PCI interrupt indexes",
+    prefix="VFIO_PCI_",
+    suffix="_IRQ_INDEX",
+    columns=("Name", "Value"),
+):
+    """PCI interrupt indexes."""
+
+    INTX = 0
+    MSI = 1
+    MSIX = 2
+    ERR = 3
+    REQ = 4
 
 
 class IrqInfoFlags(Bits, section="VFIO_USER_DEVICE_GET_IRQ_INFO / Request", prefix="VFIO_IRQ_INFO_"):
@@ -389,7 +452,7 @@ class DmaWriteReply(Record, section="VFIO_USER_DMA_WRITE / Reply"):
     count: int = row(8, Int64un)
 
 
-class DeviceWrite(Record, section="Single Device Write Format"):
+class DeviceWrite(Record, section="VFIO_USER_REGION_WRITE_MULTI / Request / Single Device Write Format"):
     """Single Device Write Format."""
 
     offset: int = row(0, Int64un)
@@ -411,7 +474,9 @@ class RegionWriteMultiReply(Record, section="VFIO_USER_REGION_WRITE_MULTI / Repl
     wr_cnt: int = row(0, Int64un)
 
 
-class DeviceFeatureFlags(Bits, section="VFIO_USER_DEVICE_FEATURE / Request", prefix="VFIO_DEVICE_FEATURE_"):
+class DeviceFeatureFlags(
+    Bits, section="VFIO_USER_DEVICE_FEATURE / Request", prefix="VFIO_DEVICE_FEATURE_", labels={"INDEX": "Feature index"}
+):
     """VFIO_USER_DEVICE_FEATURE, Request, bits of flags."""
 
     INDEX = 0xFFFF
@@ -428,7 +493,12 @@ class DeviceFeatureRequest(Record, section="VFIO_USER_DEVICE_FEATURE / Request")
     data: bytes = row(8, GreedyBytes)
 
 
-class DeviceFeature(Codes, section="Device Features", prefix="VFIO_DEVICE_FEATURE_", columns=("Name", "Feature Index")):
+class DeviceFeature(
+    Codes,
+    section="VFIO_USER_DEVICE_FEATURE / Device Features",
+    prefix="VFIO_DEVICE_FEATURE_",
+    columns=("Name", "Feature Index"),
+):
     """Device Features."""
 
     MIGRATION = 1
@@ -460,14 +530,14 @@ class DeviceState(
 ):
     """VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE."""
 
-    ERROR = 0, "Failed; only a reset helps."
-    STOP = 1, "Neither internal nor external state changes."
-    RUNNING = 2, "Normal operation."
-    STOP_COPY = 3, "Stopped; the state can be read out."
-    RESUMING = 4, "Stopped; a new state is being loaded."
-    RUNNING_P2P = 5, "(not used in vfio-user)"
-    PRE_COPY = 6, "Running; changes are tracked while the state is read out."
-    PRE_COPY_P2P = 7, "(not used in vfio-user)"
+    ERROR = 0, "The device has failed; only a reset helps."
+    STOP = 1, "The device is at rest: it changes neither itself nor anything outside."
+    RUNNING = 2, "The device works."
+    STOP_COPY = 3, "The device is at rest and its state can be read."
+    RESUMING = 4, "The device is at rest and takes a state that is written to it."
+    RUNNING_P2P = 5, "Not used by vfio-user."
+    PRE_COPY = 6, "The device works, and its state and changes to it can be read."
+    PRE_COPY_P2P = 7, "Not used by vfio-user."
 
 
 class FeatureMigDeviceState(Record, section="VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE"):
@@ -477,8 +547,10 @@ class FeatureMigDeviceState(Record, section="VFIO_DEVICE_FEATURE_MIG_DEVICE_STAT
     data_fd: int = row(4, Int32un)
 
 
-class DmaLoggingRange(Record, section="VFIO_DEVICE_FEATURE_DMA_LOGGING_START / VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP"):
-    """One of the ranges of VFIO_DEVICE_FEATURE_DMA_LOGGING_START."""
+class DmaLoggingRange(
+    Record, section="VFIO_DEVICE_FEATURE_DMA_LOGGING_START / VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP #2"
+):
+    """One of the ranges of VFIO_DEVICE_FEATURE_DMA_LOGGING_START / VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP."""
 
     iova: int = row(0, Int64un)
     length: int = row(8, Int64un)
@@ -487,7 +559,7 @@ class DmaLoggingRange(Record, section="VFIO_DEVICE_FEATURE_DMA_LOGGING_START / V
 class FeatureDmaLoggingStart(
     Record, section="VFIO_DEVICE_FEATURE_DMA_LOGGING_START / VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP"
 ):
-    """VFIO_DEVICE_FEATURE_DMA_LOGGING_START."""
+    """VFIO_DEVICE_FEATURE_DMA_LOGGING_START / VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP."""
 
     page_size: int = row(0, Int64un)
     num_ranges: int = row(8, Int32un, counts="ranges")
@@ -501,9 +573,8 @@ class FeatureDmaLoggingReport(Record, section="VFIO_DEVICE_FEATURE_DMA_LOGGING_R
     iova: int = row(0, Int64un)
     length: int = row(8, Int64un)
     page_size: int = row(16, Int64un)
-    bitmap: bytes = row(
-        24, GreedyBytes, added=True
-    )  # overlay: "with the bitmap added on the end at offset 24" of the reply
+    # The table is that of the request; the reply has the bitmap behind it, at offset 24.
+    bitmap: bytes = row(24, GreedyBytes, added=True)
 
 
 class MigDataReadRequest(Record, section="VFIO_USER_MIG_DATA_READ / Request"):
@@ -587,5 +658,64 @@ REGION_CAPABILITIES: Mapping[int, type[Record]] = {
 
 VERSION_DATA = JsonTable(
     "VFIO_USER_VERSION / Request",
-    (JsonMember("capabilities", "object", "Capabilities that the sender has. Optional."),),
+    (JsonMember("capabilities", "object", "What the sender can do; see the next table. Optional."),),
+)
+
+CAPABILITIES = JsonTable(
+    "VFIO_USER_VERSION / Request #2",
+    (
+        JsonMember(
+            "max_msg_fds", "number", "How many descriptors the sender accepts with one message. Optional, 1 if absent."
+        ),
+        JsonMember(
+            "max_data_xfer_size",
+            "number",
+            "The highest count that the sender accepts in a data transfer, see Read and Write Operations. Optional, "
+            "1048576 if absent.",
+        ),
+        JsonMember(
+            "max_dma_maps",
+            "number",
+            "How many mappings the sender can have in force at a time. Optional, 65535 if absent.",
+        ),
+        JsonMember(
+            "pgsizes",
+            "number",
+            "The page sizes that DMA mappings can have, each a power of two, added up. Optional, 4096 if absent.",
+        ),
+        JsonMember("twin_socket", "object", "Parameters of twin-socket mode; see the next table. Optional."),
+        JsonMember(
+            "write_multiple",
+            "boolean",
+            "Whether the sender supports VFIO_USER_REGION_WRITE_MULTI. Optional, false if absent.",
+        ),
+    ),
+)
+
+TWIN_SOCKET = JsonTable(
+    "VFIO_USER_VERSION / Request #3",
+    (
+        JsonMember(
+            "supported",
+            "boolean",
+            "Whether the sender supports twin-socket mode; in the reply, whether it is in force. Optional, false if "
+            "absent.",
+        ),
+        JsonMember(
+            "fd_index",
+            "number",
+            "Which of the descriptors sent with this message is the second socket, counted from 0. Optional, for the "
+            "reply only.",
+        ),
+    ),
+)
+
+SPARSE_MMAP_HEADER = ValueTable(
+    "VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO sparse mmap cap header",
+    (
+        ("id", "VFIO_REGION_INFO_CAP_SPARSE_MMAP"),
+        ("version", "0x1"),
+        ("next", "<next>"),
+        ("sparse mmap info", "VFIO region info sparse mmap"),
+    ),
 )

@@ -1,0 +1,222 @@
+"""Applies an overlay to the layouts of a document: which field counts, measures, repeats or selects what.
+
+The result are drafts: records and fields under their Python names, still to be written as declarations. An entry that names
+something that is not there, or changes nothing, is an error with its line in the overlay.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from vfio_user_proto.errors import SpecError
+from vfio_user_proto.specdoc import names
+from vfio_user_proto.specdoc.keys import ORDINAL, titles_of
+from vfio_user_proto.specdoc.overlay import (
+    Added,
+    Arrays,
+    CodesOf,
+    Counts,
+    Entry,
+    Measures,
+    Names,
+    Overlay,
+    Repeats,
+    Strides,
+)
+from vfio_user_proto.specdoc.specs import (
+    DOTS,
+    BitSpec,
+    CodesSpec,
+    Document,
+    JsonSpec,
+    Kind,
+    LayoutSpec,
+    Source,
+    ValuesSpec,
+)
+
+
+@dataclass(slots=True)
+class FieldDraft:
+    """One field on its way to a row; ``label`` is the document's name for it, ``size`` None where it is variable."""
+
+    name: str
+    label: str
+    offset: int
+    size: int | None
+    source: Source
+    bits: tuple[BitSpec, ...] = ()
+    note: str = ""
+    counts: str = ""
+    counted_by: str = ""
+    measures: bool = False
+    codes: str = ""
+    array: str = ""
+    strides: Strides | None = None
+    added: str = ""
+
+
+@dataclass(slots=True)
+class RecordDraft:
+    """One record on its way to a class; ``part_of`` names the field that holds such records, if only that one does."""
+
+    name: str
+    key: str
+    source: Source
+    payload: str = ""
+    part_of: str = ""
+    fields: dict[str, FieldDraft] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the fields whose size is fixed."""
+        return sum(each.size or 0 for each in self.fields.values())
+
+
+@dataclass(slots=True)
+class Drafts:
+    """Everything of a document under its Python names."""
+
+    records: dict[str, RecordDraft] = field(default_factory=dict)
+    codes: dict[str, CodesSpec] = field(default_factory=dict)
+    values: dict[str, ValuesSpec] = field(default_factory=dict)
+    json: dict[str, JsonSpec] = field(default_factory=dict)
+
+    def record(self, name: str, entry: Entry) -> RecordDraft:
+        """The record that an entry of the overlay names."""
+        if name not in self.records:
+            raise wrong(entry, f"there is no record {name}")
+        return self.records[name]
+
+    def field(self, path: str, entry: Entry) -> FieldDraft:
+        """The field that an entry names as "Record.field"."""
+        record, _, name = path.partition(".")
+        fields = self.record(record, entry).fields
+        if name not in fields:
+            raise wrong(entry, f"{record} has no field {name!r}; there are {', '.join(fields)}")
+        return fields[name]
+
+    def table_of_codes(self, name: str, entry: Entry) -> CodesSpec:
+        """The code table that an entry names."""
+        if name not in self.codes:
+            raise wrong(entry, f"there is no code table {name}")
+        return self.codes[name]
+
+
+def wrong(entry: Entry, problem: str) -> SpecError:
+    """The error of an entry that does not fit the document."""
+    return SpecError(entry.source.file, entry.source.line, problem)
+
+
+def apply(document: Document, overlay: Overlay) -> Drafts:
+    """The drafts of a document; SpecError for the first entry of the overlay that does not fit it."""
+    drafts = _named(document, overlay)
+    for repeats in overlay.of(Repeats):
+        _repeat(drafts, repeats)
+    for added in overlay.of(Added):
+        _add(drafts, added)
+    for measures in overlay.of(Measures):
+        found = [
+            each for record in drafts.records.values() for each in record.fields.values() if each.name == measures.field
+        ]
+        if not found:
+            raise wrong(measures, f"no record has a field {measures.field}")
+        for each in found:
+            each.measures = True
+    for codes in overlay.of(CodesOf):
+        for path, name in codes.fields.items():
+            drafts.table_of_codes(name, codes)
+            drafts.field(path, codes).codes = name
+    for counts in overlay.of(Counts):
+        for path, counted in counts.fields.items():
+            record = path.partition(".")[0]
+            drafts.field(path, counts).counts = counted
+            drafts.field(f"{record}.{counted}", counts).counted_by = path.partition(".")[2]
+    for arrays in overlay.of(Arrays):
+        for path, element in arrays.fields.items():
+            _element(drafts, path, element, arrays)
+    for strides in overlay.of(Strides):
+        drafts.field(strides.field, strides).strides = strides
+    return drafts
+
+
+def _named(document: Document, overlay: Overlay) -> Drafts:
+    """All tables under their names, records with their fields."""
+    taken: dict[str, Source] = {}
+    layouts = _names(overlay, "records", document.of(LayoutSpec), names.record_name, taken)
+    drafts = Drafts(
+        codes=_names(overlay, "codes", document.of(CodesSpec), names.record_name, taken),
+        values=_names(
+            overlay, "values", document.of(ValuesSpec), lambda key: names.constant(titles_of(key)[-1]), taken
+        ),
+        json=_names(overlay, "json", document.of(JsonSpec), lambda key: names.constant(titles_of(key)[-1]), taken),
+    )
+    for name, layout in layouts.items():
+        record = drafts.records[name] = RecordDraft(name, layout.key, layout.source)
+        for spec in layout.fields:
+            if spec.is_payload:
+                record.payload = spec.name
+                continue
+            own = names.snake(spec.name)
+            if not names.is_name(own) or own in record.fields:
+                raise SpecError(spec.source.file, spec.source.line, f"{spec.name!r} cannot be a field of {name}")
+            record.fields[own] = FieldDraft(own, spec.name, spec.offset, spec.size, spec.source, spec.bits, spec.note)
+        if layout.repeats and all(entry.table != name for entry in overlay.of(Repeats)):
+            raise SpecError(layout.source.file, layout.source.line, f"{name} ends with dots; [[repeats]] says of what")
+    return drafts
+
+
+def _names(
+    overlay: Overlay, kind: str, tables: Mapping[str, Kind], rule: Callable[[str], str], taken: dict[str, Source]
+) -> dict[str, Kind]:
+    """The tables of one kind by the names that the overlay gives them, or the rule."""
+    given: dict[str, str] = {}
+    for entry in overlay.of(Names):
+        for key, name in getattr(entry, kind).items():
+            if key not in tables:
+                raise wrong(entry, f"{kind}: there is no such table in a section {key!r}")
+            given[key] = name
+    named: dict[str, Kind] = {}
+    for key, table in tables.items():
+        name, at = given.get(key) or rule(key), table.source
+        if not names.is_name(name):
+            raise SpecError(at.file, at.line, f"{name!r} is no name for Python; [[names]] gives another")
+        if name in taken:
+            raise SpecError(
+                at.file, at.line, f"{name} is the table of line {taken[name].line} already; [[names]] tells them apart"
+            )
+        taken[name] = at
+        named[name] = table
+    return named
+
+
+def _repeat(drafts: Drafts, entry: Repeats) -> None:
+    """Turn the rows above the dots into a record of their own, and a field that holds many of them."""
+    record = drafts.record(entry.table, entry)
+    if entry.record in drafts.records:
+        raise wrong(entry, f"there is a record {entry.record} already")
+    if tuple(record.fields)[-len(entry.rows) :] != entry.rows:
+        raise wrong(entry, f"the last rows of {record.name} are not {', '.join(entry.rows)}")
+    rows = [record.fields.pop(name) for name in entry.rows]
+    part = RecordDraft(entry.record, record.key, record.source, part_of=entry.field)
+    for each in rows:
+        part.fields[each.name] = replace(each, offset=each.offset - rows[0].offset)
+    drafts.records[part.name] = part
+    record.fields[entry.field] = FieldDraft(entry.field, DOTS, rows[0].offset, None, rows[0].source, array=part.name)
+
+
+def _add(drafts: Drafts, entry: Added) -> None:
+    """A field of bytes behind the last row."""
+    record = drafts.record(entry.record, entry)
+    if entry.field in record.fields:
+        raise wrong(entry, f"{record.name} has a field {entry.field} already")
+    record.fields[entry.field] = FieldDraft(
+        entry.field, entry.field, record.size, None, entry.source, added=" ".join(entry.reason.split())
+    )
+
+
+def _element(drafts: Drafts, path: str, element: str, entry: Arrays) -> None:
+    """A field that holds records; where they have no section of their own, their table belongs to the field."""
+    draft, part = drafts.field(path, entry), drafts.record(element, entry)
+    draft.array = element
+    if ORDINAL.search(part.key):
+        part.part_of = draft.name

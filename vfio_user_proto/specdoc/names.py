@@ -1,0 +1,72 @@
+"""The Python names that follow from the document's own; the overlay names the rest."""
+
+import keyword
+import re
+from itertools import takewhile
+
+from vfio_user_proto.specdoc.keys import ORDINAL, is_symbol, ordinal_of, titles_of
+
+FAMILIES = ("VFIO_USER_", "VFIO_DEVICE_", "VFIO_")
+MESSAGES = ("Request", "Reply")
+
+
+def camel(text: str) -> str:
+    """``DmaMap`` of DMA_MAP, ``VfioCapHeaderFormat`` of "VFIO cap header format"."""
+    return "".join(word.capitalize() for word in re.split(r"[^A-Za-z0-9]+", text) if word)
+
+
+def snake(text: str) -> str:
+    """``message_id`` of "Message ID"."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def constant(text: str) -> str:
+    """``NO_REPLY`` of "No_reply"."""
+    return snake(text).upper()
+
+
+def without_family(symbol: str) -> str:
+    """A symbol without the VFIO_USER_ that all have; of several with slashes between, each without its own."""
+    return " ".join(
+        next((one.removeprefix(f) for f in FAMILIES if one.startswith(f)), one) for one in symbol.split(" / ")
+    )
+
+
+def own_titles(key: str) -> tuple[str, ...]:
+    """What a section is called: its title, with the command in front of Request and Reply."""
+    titles = titles_of(key)
+    return titles[-2:] if titles[-1] in MESSAGES else titles[-1:]
+
+
+def record_name(key: str) -> str:
+    """``DmaMapRequest`` of "VFIO_USER_DMA_MAP / Request"; of other sections the name of the innermost."""
+    name = "".join(camel(without_family(title)) for title in own_titles(key))
+    return f"{name}{ordinal_of(key)}" if ORDINAL.search(key) else name
+
+
+def message_name(key: str) -> str:
+    """``DmaMap`` of a request or a reply of VFIO_USER_DMA_MAP, which share the names of their bits; else the record's."""
+    name = record_name(key)
+    return next((name.removesuffix(message) for message in MESSAGES if titles_of(key)[-1] == message), name)
+
+
+def affixes(names: list[str]) -> tuple[str, str]:
+    """What all symbols among the names begin and end with, up to and from an underscore; "" for what they do not share."""
+    symbols = [name for name in names if is_symbol(name) and name.isupper()]
+    if len(symbols) < 2:
+        return "".join(symbol[: symbol.rfind("_") + 1] for symbol in symbols), ""
+    prefix, tail = _shared(symbols), _shared([symbol[::-1] for symbol in symbols])[::-1]
+    prefix, suffix = prefix[: prefix.rfind("_") + 1], tail[tail.find("_") :] if "_" in tail else ""
+    return prefix, suffix if all(len(symbol) > len(prefix) + len(suffix) for symbol in symbols) else ""
+
+
+def _shared(names: list[str]) -> str:
+    """What all the names begin with."""
+    return "".join(
+        letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether Python takes ``text`` for the name of a field, a member or a class."""
+    return text.isidentifier() and not keyword.iskeyword(text)
