@@ -1,0 +1,244 @@
+# "vfio-user" itself and "vfio-user serve": conventions of backend programs, exit statuses, one sentence per mistake.
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import Client
+
+from vfio_user_proto import __version__, unix
+from vfio_user_proto.devices import DEVICES
+from vfio_user_proto.messages import Command, DeviceGetInfoRequest, VersionRequest
+
+VFIO_USER = [sys.executable, "-m", "vfio_user_proto"]
+
+
+def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    """The command to its end."""
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [*VFIO_USER, *arguments], capture_output=True, text=True, check=False, timeout=20, **options
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "socket"
+
+
+@pytest.fixture
+def server(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A running "vfio-user serve" that listens on ``path``."""
+    with serve("--socket-path", str(path)) as process:
+        yield process
+
+
+class serve:
+    """ "vfio-user serve" as a context; it has said that it listens, where it listens on a path."""
+
+    def __init__(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
+        command = [*VFIO_USER, "serve", *arguments]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=pass_fds,
+        )
+        if "--socket-path" in arguments:
+            assert self.process.stderr is not None
+            self.said = self.process.stderr.readline()
+
+    def __enter__(self) -> "subprocess.Popen[str]":
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=20)
+
+
+def ask(stream: unix.Stream) -> None:
+    client = Client(stream)
+    assert client.ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest()).num_irqs == 5
+    client.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it_with_status_0_and_removes_the_socket(path: Path, number: signal.Signals) -> None:
+    with serve("--socket-path", str(path)) as process:
+        ask(unix.connect(path))
+        waiting = unix.connect(path)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out, err) == (0, "", "")
+        assert not path.exists()
+        waiting.close()
+
+
+def test_it_says_where_it_listens_and_serves_there(path: Path) -> None:
+    one = serve("--socket-path", str(path), "--device", "minimal")
+    with one:
+        assert one.said == f"listening on {path}\n"
+        assert path.stat().st_mode & 0o777 == 0o600
+        ask(unix.connect(path))
+        ask(unix.connect(path))
+
+
+def test_it_does_not_daemonize(server: "subprocess.Popen[str]") -> None:
+    assert os.getpgid(server.pid) == os.getpgid(0)
+    assert server.poll() is None
+
+
+def test_once_ends_with_its_first_client(path: Path) -> None:
+    with serve("--socket-path", str(path), "--once") as process:
+        ask(unix.connect(path))
+        assert process.wait(20) == 0
+        assert not path.exists()
+
+
+def test_inherited_connected_socket_is_served_to_its_end() -> None:
+    ours, theirs = unix.pair()
+    with serve("--fd", str(theirs.fileno()), pass_fds=(theirs.fileno(),)) as process:
+        theirs.close()
+        ask(ours)
+        assert process.wait(20) == 0
+
+
+def test_inherited_listening_socket_is_served_and_left_in_place(path: Path) -> None:
+    with unix.listen(path) as listener, serve(f"--fd={listener.fileno()}", pass_fds=(listener.fileno(),)) as process:
+        ask(unix.connect(path))
+        ask(unix.connect(path))
+        process.terminate()
+        assert process.wait(20) == 0
+        assert path.exists()
+
+
+def test_limits_and_twin_socket_are_offered_as_told(path: Path) -> None:
+    arguments = ["--max-msg-fds", "3", "--max-data-xfer-size", "4096", "--no-twin-socket"]
+    with serve("--socket-path", str(path), *arguments):
+        client = Client(unix.connect(path))
+        assert b'"max_msg_fds": 3, "max_data_xfer_size": 4096' in client.version.version_data
+        assert b'"twin_socket": {"supported": false}' in client.version.version_data
+        client.close()
+
+
+def test_path_of_another_server_is_left_alone(server: "subprocess.Popen[str]", path: Path) -> None:
+    second = run("serve", "--socket-path", str(path))
+    assert (second.returncode, second.stdout) == (3, "")
+    assert second.stderr == f"vfio-user: {path}: another server is listening there\n"
+    ask(unix.connect(path))
+
+
+def test_path_of_a_dead_server_is_taken_over(path: Path) -> None:
+    with serve("--socket-path", str(path)) as first:
+        first.kill()
+        first.wait(20)
+        assert path.exists()
+    with serve("--socket-path", str(path)):
+        ask(unix.connect(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["--socket-path", "/no/such/folder/socket"], 3, "/no/such/folder/socket: No such file or directory"),
+        (["--socket-path", "{file}"], 3, "{file}: exists and is no socket"),
+        (["--fd", "77"], 2, "--fd 77: Bad file descriptor"),
+        (["--fd", "0"], 2, "--fd 0: Socket operation on non-socket"),
+        (["--socket-path", "x", "--device", "testdv"], 2, "no device 'testdv'; did you mean testdev?"),
+        (["--socket-path", "x", "--device", "qqq"], 2, f"no device 'qqq'; there are {', '.join(sorted(DEVICES))}"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_sentence(
+    tmp_path: Path, arguments: list[str], status: int, sentence: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    end = run("serve", *(word.format(file=file) for word in arguments), stdin=subprocess.DEVNULL, cwd=tmp_path)
+    assert (end.returncode, end.stdout) == (status, "")
+    assert end.stderr == f"vfio-user: {sentence.format(file=file)}\n"
+
+
+def test_socket_of_another_kind_is_refused() -> None:
+    with socket.socket(socket.AF_INET) as sock:
+        fd = sock.fileno()
+        end = run("serve", "--fd", str(fd), pass_fds=(fd,))
+    assert (end.returncode, end.stderr) == (2, f"vfio-user: --fd {fd}: no UNIX stream socket\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["serve"],
+        ["serve", "--socket-path", "x", "--fd", "3"],
+        ["serve", "--fd", "three"],
+        ["serve", "--fd=-1"],
+        ["serve", "--socket-path", "x", "--max-msg-fds", "-1"],
+        ["serve", "--socket-path", "x", "--max-data-xfer-size", "1e9"],
+        ["srve"],
+    ],
+)
+def test_wrong_usage_ends_with_status_2_and_no_traceback(arguments: list[str], tmp_path: Path) -> None:
+    end = run(*arguments, cwd=tmp_path)
+    assert (end.returncode, end.stdout) == (2, "")
+    assert end.stderr.startswith("usage: vfio-user")
+    assert "Traceback" not in end.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"vfio-user {__version__}\n"
+    assert "serve" in run("--help").stdout
+    assert "--socket-path" in run("serve", "--help").stdout
+
+
+def test_help_imports_no_schemas() -> None:
+    """The list of sub-commands must be there at once."""
+    program = """
+import sys
+from vfio_user_proto.cli import main
+try:
+    main(["--help"])
+finally:
+    print("construct" in sys.modules)
+"""
+    end = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
+    assert end.stdout.endswith("False\n")
+
+
+def test_reader_that_goes_away_is_no_error() -> None:
+    end = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m vfio_user_proto --help | true"], capture_output=True, text=True, check=False
+    )
+    assert end.stderr == ""
+
+
+def test_program_closes_cleanly_with_a_client_connected(server: "subprocess.Popen[str]", path: Path) -> None:
+    client = Client(unix.connect(path))
+    server.terminate()
+    assert client.is_closed()
+    assert server.wait(20) == 0
+    client.close()
+
+
+def test_stuck_device_does_not_keep_it_from_ending(path: Path) -> None:
+    with serve("--socket-path", str(path), "--fault", "version-no-reply-hangs") as process:
+        client = Client(unix.connect(path), None)
+        client.send(Command.VERSION, VersionRequest(), no_reply=True)
+        client.stream.set_timeout(0.1)
+        assert client.stream.read(1) is None
+        process.terminate()
+        assert process.wait(20) == 0
+        assert not path.exists()
+        client.close()
+
+
+def test_unknown_fault_names_the_nearest(tmp_path: Path) -> None:
+    end = run("serve", "--socket-path", str(tmp_path / "x"), "--fault", "version-no-reply-hang")
+    assert (end.returncode, end.stderr.count("\n")) == (2, 1)
+    assert end.stderr.startswith("vfio-user: no fault 'version-no-reply-hang'; did you mean version-no-reply-hangs")

@@ -1,0 +1,123 @@
+# Interrupts: eventfds per vector and action, masking, pending, and never blocking on what a client gave us.
+import errno
+import os
+from collections.abc import Iterator
+
+import pytest
+from serving import eventfds, rung
+
+from vfio_user_proto.device import Irq
+from vfio_user_proto.interrupts import MASK, TRIGGER, UNMASK, Interrupts
+from vfio_user_proto.messages import IrqInfoFlags
+
+PLAIN, LEVEL = 2, 0
+
+
+@pytest.fixture
+def irqs(no_leak: None) -> Iterator[Interrupts]:
+    flags = IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE
+    one = Interrupts({PLAIN: Irq(4, flags), LEVEL: Irq(1, flags | IrqInfoFlags.AUTOMASKED)})
+    yield one
+    one.clear()
+
+
+def test_trigger_signals_the_vector_and_no_other(irqs: Interrupts) -> None:
+    with eventfds(2) as fds:
+        irqs.assign(PLAIN, 1, TRIGGER, [os.dup(fd) for fd in fds])
+        irqs.trigger(PLAIN, 2)
+        assert [rung(fd) for fd in fds] == [0, 1]
+
+
+@pytest.mark.parametrize(("index", "vector"), [(PLAIN, 3), (PLAIN, 4), (PLAIN, -1), (7, 0), (PLAIN, 1 << 32)])
+def test_trigger_without_eventfd_or_vector_does_nothing(irqs: Interrupts, index: int, vector: int) -> None:
+    irqs.trigger(index, vector)
+
+
+def test_new_eventfd_replaces_the_old_one(irqs: Interrupts) -> None:
+    with eventfds(2) as fds:
+        for fd in fds:
+            irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd)])
+        irqs.trigger(PLAIN, 0)
+        assert [rung(fd) for fd in fds] == [0, 1]
+
+
+def test_taken_away_per_vector(irqs: Interrupts) -> None:
+    with eventfds(2) as fds:
+        irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd) for fd in fds])
+        irqs.assign(PLAIN, 1, TRIGGER, [None])
+        for vector in (0, 1):
+            irqs.trigger(PLAIN, vector)
+        assert [rung(fd) for fd in fds] == [1, 0]
+
+
+def test_masked_interrupt_waits_until_unmasked_and_comes_once(irqs: Interrupts) -> None:
+    with eventfds(1) as (fd,):
+        irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd)])
+        irqs.mask(PLAIN, 0, True)
+        irqs.trigger(PLAIN, 0)
+        irqs.trigger(PLAIN, 0)
+        assert rung(fd) == 0
+        irqs.mask(PLAIN, 0, False)
+        assert rung(fd) == 1
+        irqs.mask(PLAIN, 0, True)
+        irqs.mask(PLAIN, 0, False)
+        assert rung(fd) == 0
+
+
+def test_level_interrupt_masks_itself(irqs: Interrupts) -> None:
+    with eventfds(2) as (fd, masked):
+        irqs.assign(LEVEL, 0, TRIGGER, [os.dup(fd)])
+        irqs.assign(LEVEL, 0, MASK, [os.dup(masked)])
+        irqs.trigger(LEVEL, 0)
+        irqs.trigger(LEVEL, 0)
+        assert (rung(fd), rung(masked)) == (1, 1)
+        irqs.mask(LEVEL, 0, False)
+        assert (rung(fd), rung(masked)) == (1, 1)
+
+
+def test_mask_and_unmask_signal_their_eventfds_on_a_change_only(irqs: Interrupts) -> None:
+    with eventfds(2) as (masked, unmasked):
+        irqs.assign(PLAIN, 0, MASK, [os.dup(masked)])
+        irqs.assign(PLAIN, 0, UNMASK, [os.dup(unmasked)])
+        for state in (False, True, True, False, False):
+            irqs.mask(PLAIN, 0, state)
+        assert (rung(masked), rung(unmasked)) == (1, 1)
+
+
+def test_disable_forgets_eventfds_masks_and_what_is_pending(irqs: Interrupts) -> None:
+    with eventfds(1) as (fd,):
+        irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd)])
+        irqs.mask(PLAIN, 0, True)
+        irqs.trigger(PLAIN, 0)
+        irqs.disable(PLAIN)
+        irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd)])
+        irqs.mask(PLAIN, 0, False)
+        assert rung(fd) == 0
+        irqs.trigger(PLAIN, 0)
+        assert rung(fd) == 1
+
+
+def test_what_is_no_eventfd_is_refused_as_a_whole(irqs: Interrupts) -> None:
+    pipe = os.pipe()
+    with eventfds(2) as fds:
+        irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fds[0])])
+        with pytest.raises(OSError) as refused:
+            irqs.assign(PLAIN, 0, TRIGGER, [fds[1], pipe[1]])
+        assert refused.value.errno == errno.EINVAL
+        irqs.trigger(PLAIN, 0)
+        assert [rung(fd) for fd in fds] == [1, 0]
+    for end in pipe:
+        os.close(end)
+
+
+@pytest.mark.parametrize("flags", [os.EFD_NONBLOCK, 0])
+def test_full_eventfd_does_not_block(irqs: Interrupts, flags: int) -> None:
+    """The flags of the client's open file stay as they were."""
+    fd = os.eventfd(0, flags)
+    full = (1 << 64) - 2
+    os.eventfd_write(fd, full)
+    irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd)])
+    irqs.trigger(PLAIN, 0)
+    assert os.get_blocking(fd) is (flags == 0)
+    assert os.eventfd_read(fd) == full
+    os.close(fd)

@@ -1,0 +1,126 @@
+# Starting servers: readiness, how they ended, and that nothing of them stays behind.
+import os
+import select
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from vfio_user_proto import launch
+from vfio_user_proto.errors import TargetError, UsageError
+
+# Listens, then does what is given with the listening socket ``s``.
+LISTENS = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); {}"
+
+
+def python(program: str, *, listens: bool = True) -> str:
+    """A command line that runs ``program``, with the socket's path as its argument."""
+    return shlex.join([sys.executable, "-c", LISTENS.format(program) if listens else program, "{socket}"])
+
+
+def exists(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not reaped does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_builtin_server_is_ready_and_leaves_nothing(no_leak: None) -> None:
+    with launch.builtin(["--device", "minimal"]) as process:
+        process.connect().close()
+        process.connect().close()
+        assert process.poll() is None
+        assert process.exit_text() == "still running"
+        assert process.stderr() == f"listening on {process.path}\n"
+        directory = Path(process.path).parent
+        assert directory.stat().st_mode & 0o777 == 0o700
+    assert (process.poll(), process.exit_text()) == (0, "exit status 0")
+    assert not directory.exists()
+    assert not exists(process.pid)
+    process.stop()
+
+
+def test_probe_is_the_first_connection(no_leak: None) -> None:
+    """A server that ends after its first client must not lose that one to the probe."""
+    with launch.spawn(python("c, _ = s.accept(); c.send(b'hello')")) as process:
+        stream = process.connect()
+        assert stream.read(5) == (b"hello", [])
+        stream.close()
+        assert process.wait(10)
+        assert process.exit_text() == "exit status 0"
+
+
+def test_output_stays_readable_after_the_end(no_leak: None) -> None:
+    with launch.spawn(python("print('out', flush=True); os.write(2, b'err\\xff'); s.accept()")) as process:
+        pass
+    assert process.stderr() == "out\nerr\ufffd"
+
+
+def test_whole_group_ends(no_leak: None) -> None:
+    first = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); "
+    with launch.spawn(python(first + LISTENS.format("s.accept(); s.accept()"), listens=False)) as process:
+        child = os.pidfd_open(int(process.stderr()))
+    poll = select.poll()
+    poll.register(child, select.POLLIN)
+    assert poll.poll(10_000), "the child of the server still runs"
+    os.close(child)
+
+
+def test_process_that_ignores_sigterm_is_killed(no_leak: None) -> None:
+    first = "import signal; signal.signal(15, signal.SIG_IGN); "
+    with launch.spawn(python(first + LISTENS.format("s.accept(); s.accept()"), listens=False)) as process:
+        process.stop(0.05)
+    assert process.exit_text() == "killed by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ("raise SystemExit(7)", "ended before it listened; exit status 7"),
+        ("import os; os.kill(os.getpid(), 11)", "ended before it listened; killed by SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 40)", "ended before it listened; killed by signal 40"),
+        ("print('no such disk'); raise SystemExit(1)", "exit status 1\n  no such disk"),
+        (
+            "print('==1==ERROR: AddressSanitizer: heap-use-after-free on address'); raise SystemExit(1)",
+            "exit status 1 (AddressSanitizer: heap-use-after-free)",
+        ),
+        ("print('a.c:3:5: runtime error: shift'); raise SystemExit(1)", "(runtime error: shift)"),
+        (
+            "print(\"thread 'main' panicked at src/main.rs:3:5\"); raise SystemExit(101)",
+            "(panicked at src/main.rs:3:5)",
+        ),
+    ],
+)
+def test_process_that_ends_early_is_explained(no_leak: None, program: str, text: str) -> None:
+    with pytest.raises(TargetError) as failed:
+        launch.spawn(python(program, listens=False))
+    assert text in str(failed.value)
+
+
+def test_process_that_never_listens_is_stopped(no_leak: None) -> None:
+    program = "import signal; print(__import__('os').getpid(), flush=True); signal.pause()"
+    with pytest.raises(TargetError, match=r"did not listen within 0\.2 s \(.*No such file") as failed:
+        launch.spawn(python(program, listens=False), timeout=0.2)
+    printed = str(failed.value).splitlines()[1:]
+    assert not any(exists(int(line)) for line in printed)
+
+
+def test_program_that_does_not_exist_is_explained(no_leak: None) -> None:
+    with pytest.raises(TargetError, match=r"no-such-program.*: No such file or directory"):
+        launch.spawn("no-such-program {socket}")
+
+
+@pytest.mark.parametrize("command", ["server --path", "'unbalanced {socket}", ""])
+def test_command_that_cannot_be_used_is_refused(no_leak: None, command: str) -> None:
+    with pytest.raises(UsageError):
+        launch.spawn(command)
+
+
+def test_signal_names_the_end(no_leak: None) -> None:
+    with launch.spawn(python("s.accept(); s.accept(); s.accept()")) as process:
+        os.kill(process.pid, signal.SIGABRT)
+        assert process.wait(10)
+        assert (process.poll(), process.exit_text()) == (-signal.SIGABRT, "killed by SIGABRT")

@@ -1,0 +1,215 @@
+# Sockets: bytes with their descriptors, listening and connecting, and what a descriptor is.
+import os
+import resource
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import eventfds, memfd
+
+from vfio_user_proto import unix
+from vfio_user_proto.errors import RemoteProtocolError, TransportError
+from vfio_user_proto.unix import Stream
+
+Pair = tuple[Stream, Stream]
+
+
+@pytest.fixture
+def pair(no_leak: None) -> Iterator[Pair]:
+    ends = unix.pair()
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_bytes_and_descriptors_arrive_together_and_close_on_exec(pair: Pair) -> None:
+    with eventfds(2) as fds:
+        assert pair[0].write(b"hello", fds) == 5
+        data, got = pair[1].read(2) or (b"", [])
+        assert (data, len(got)) == (b"he", 2)
+        assert not any(os.get_inheritable(fd) for fd in got)
+        os.eventfd_write(got[1], 7)
+        assert os.eventfd_read(fds[1]) == 7
+        unix.close_all(got)
+    assert pair[1].read(100) == (b"llo", [])
+
+
+def test_descriptors_stay_with_their_message_where_exactly_its_bytes_are_read(pair: Pair) -> None:
+    with eventfds(1) as fds:
+        pair[0].write(b"first")
+        pair[0].write(b"second", fds)
+        assert pair[1].read(5) == (b"first", [])
+        data, got = pair[1].read(6) or (b"", [])
+        assert (data, len(got)) == (b"second", 1)
+        unix.close_all(got)
+
+
+def test_as_many_descriptors_as_the_kernel_passes(pair: Pair) -> None:
+    with eventfds(1) as fds:
+        pair[0].write(b"x", fds * unix.MAX_FDS)
+        _, got = pair[1].read(1) or (b"", [])
+        assert len(got) == unix.MAX_FDS
+        unix.close_all(got)
+
+
+def test_descriptors_cut_off_are_an_error_and_none_stays_open(pair: Pair) -> None:
+    with eventfds(1) as fds:
+        pair[0].write(b"x", fds * 8)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Room for two more only: the kernel passes on what fits and says that it cut the rest.
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 2, hard))
+        try:
+            with pytest.raises(RemoteProtocolError, match="MSG_CTRUNC"):
+                pair[1].read(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_end_of_the_stream_is_no_bytes(pair: Pair) -> None:
+    pair[0].close()
+    assert pair[1].read(16) == (b"", [])
+
+
+def test_reset_connection_reads_as_its_end(pair: Pair) -> None:
+    """A peer that closes with our bytes unread makes the kernel say ECONNRESET."""
+    pair[1].write(b"unread")
+    pair[0].close()
+    assert pair[1].read(16) == (b"", [])
+
+
+def test_writing_to_a_closed_peer_is_an_error(pair: Pair) -> None:
+    pair[0].close()
+    with pytest.raises(TransportError, match="Broken pipe"):
+        pair[1].write(b"x")
+
+
+def test_using_a_closed_socket_is_an_error(pair: Pair) -> None:
+    pair[0].close()
+    with pytest.raises(TransportError, match="reading failed"):
+        pair[0].read(1)
+
+
+def test_full_socket_takes_a_part_then_nothing(pair: Pair) -> None:
+    pair[0].socket.setblocking(False)
+    assert 0 < pair[0].write(bytes(1 << 24)) < 1 << 24
+    while pair[0].write(bytes(4096)):
+        continue
+    assert pair[0].write(b"x") == 0
+
+
+def test_read_gives_up_after_its_timeout(pair: Pair) -> None:
+    pair[1].set_timeout(0.02)
+    start = time.monotonic()
+    assert pair[1].read(1) is None
+    assert 0.01 < time.monotonic() - start < 5
+
+
+def test_nothing_there_on_a_non_blocking_socket(pair: Pair) -> None:
+    pair[1].socket.setblocking(False)
+    assert pair[1].read(1) is None
+
+
+def test_listen_makes_a_socket_for_its_owner_alone(tmp_path: Path, no_leak: None) -> None:
+    path = tmp_path / "socket"
+    mask = os.umask(0)
+    try:
+        with unix.listen(path):
+            assert stat.filemode(path.stat().st_mode) == "srw-------"
+            assert os.umask(0) == 0
+            unix.connect(path).close()
+    finally:
+        os.umask(mask)
+
+
+def test_listen_replaces_a_socket_that_nobody_serves(tmp_path: Path, no_leak: None) -> None:
+    path = tmp_path / "socket"
+    unix.listen(path).close()
+    with unix.listen(path):
+        unix.connect(path).close()
+
+
+def test_listen_leaves_a_served_socket_alone(tmp_path: Path, no_leak: None) -> None:
+    path = tmp_path / "socket"
+    with unix.listen(path):
+        with pytest.raises(TransportError, match="another server is listening"):
+            unix.listen(path)
+        unix.connect(path).close()
+
+
+def test_listen_leaves_a_served_socket_alone_also_when_it_is_busy(tmp_path: Path, no_leak: None) -> None:
+    path = tmp_path / "socket"
+    with unix.listen(path, backlog=0) as server:
+        server.setblocking(False)
+        waiting = unix.connect(path)
+        with pytest.raises(TransportError):
+            unix.listen(path)
+        assert path.is_socket()
+        waiting.close()
+
+
+def test_listen_leaves_a_file_alone(tmp_path: Path, no_leak: None) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(TransportError, match="no socket"):
+        unix.listen(path)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["missing/socket", "x" * 200])
+def test_listen_names_path_and_reason(tmp_path: Path, no_leak: None, name: str) -> None:
+    with pytest.raises(TransportError, match=name):
+        unix.listen(tmp_path / name)
+
+
+def test_connect_names_path_and_reason(tmp_path: Path, no_leak: None) -> None:
+    with pytest.raises(TransportError, match="socket: No such file"):
+        unix.connect(tmp_path / "socket")
+    unix.listen(tmp_path / "socket").close()
+    with pytest.raises(TransportError, match="socket: Connection refused"):
+        unix.connect(tmp_path / "socket")
+
+
+def test_kinds_of_descriptors(tmp_path: Path, no_leak: None) -> None:
+    reading, writing = os.pipe()
+    kinds = {
+        "pipe": writing,
+        "device": os.open("/dev/null", os.O_RDONLY),
+        "directory": os.open(tmp_path, os.O_RDONLY),
+        "file": os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT),
+        "other": os.pidfd_open(os.getpid()),
+    }
+    with eventfds(1) as (event,), memfd(0) as memory, socket.socket(socket.AF_UNIX) as sock:
+        kinds |= {"eventfd": event, "memfd": memory, "socket": sock.fileno()}
+        assert {kind: unix.kind_of(fd) for kind, fd in kinds.items()} == {kind: kind for kind in kinds}
+    for kind in ("pipe", "device", "directory", "file", "other"):
+        os.close(kinds[kind])
+    os.close(reading)
+    assert unix.kind_of(writing) == "closed"
+
+
+def test_close_all_takes_what_is_closed_already(no_leak: None) -> None:
+    ends = os.pipe()
+    os.close(ends[0])
+    unix.close_all([*ends, -1])
+
+
+def test_descriptors_are_not_inherited_by_programs(pair: Pair) -> None:
+    with eventfds(1) as fds:
+        pair[0].write(b"x", fds)
+        _, got = pair[1].read(1) or (b"", [])
+        ours = f"{pair[0].fileno()} {pair[1].fileno()} {got[0]}"
+        program = (
+            f"import os\nfor fd in map(int, '{ours}'.split()):\n try: os.fstat(fd); print(fd)\n except OSError: pass"
+        )
+        out = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, close_fds=False
+        )
+        unix.close_all(got)
+    assert out.stdout == ""

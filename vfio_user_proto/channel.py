@@ -1,0 +1,138 @@
+"""A connection on a non-blocking socket: events by callback, messages out through a queue with a bound."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.errors import RemoteProtocolError, TransportError
+from vfio_user_proto.events import Closed, Event
+from vfio_user_proto.loop import GONE, READABLE, WRITABLE, Loop
+from vfio_user_proto.unix import Stream, close_all
+
+# More than this many bytes due to a peer that does not read: then we stop reading what it sends.
+OUTPUT_BOUND: Final = 1 << 20
+# So many messages of one peer at a time; then the others have their turn.
+BURST: Final = 64
+# Small messages are sent together up to this size.
+_TOGETHER: Final = 1 << 16
+
+
+class Channel:
+    """One socket in the loop.
+
+    ``took`` gets every command and reply. The channel closes itself when the peer has closed and all that was due to it is
+    sent, and when the peer breaks a rule or is gone.
+    """
+
+    def __init__(self, loop: Loop, stream: Stream, connection: Connection, took: Callable[[Event], None]) -> None:
+        self.connection: Final = connection
+        self._loop, self._stream, self._took = loop, stream, took
+        self._queue: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
+        self._due = 0
+        self._holding = False  # replies are gathered
+        self._ended = False  # the peer sends nothing more
+        self.closed = False
+        self._waiting_for = READABLE
+        stream.socket.setblocking(False)
+        loop.watch(stream.fileno(), READABLE, self._ready)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is due to the peer that nothing more of it is read."""
+        return self._due > OUTPUT_BOUND
+
+    def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Send a message, or queue it where the socket is full. Raises TransportError where the peer is gone."""
+        if not self._queue and not self._holding:
+            sent = self._stream.write(data, fds)
+            if sent == len(data):
+                return
+            self._queue.append((memoryview(data)[sent:], () if sent else fds))
+            self._due += len(data) - sent
+            self._wait()
+        else:
+            self._queue.append((data, fds))
+            self._due += len(data)
+
+    def flush(self) -> None:
+        """Send what is due, as far as the socket takes it. Raises TransportError where the peer is gone."""
+        queue = self._queue
+        while queue:
+            data, fds = queue.popleft()
+            if not fds and queue and len(data) < _TOGETHER:
+                data = self._gather(data)
+            sent = self._stream.write(data, fds)
+            self._due -= sent
+            if sent < len(data):
+                queue.appendleft((memoryview(data)[sent:], () if sent else fds))
+                break
+        self._wait()
+
+    def finish(self) -> None:
+        """Read nothing more, and close as soon as all that is due is sent."""
+        self._ended = True
+        if self._queue:
+            self._wait()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """End at once: what was not sent is dropped, descriptors that nobody took are closed."""
+        if not self.closed:
+            self.closed = True
+            self._loop.forget(self._stream.fileno())
+            self._stream.close()
+            self._queue.clear()
+            close_all(self.connection.close())
+
+    def _gather(self, first: bytes | memoryview) -> bytes:
+        """Take more of the queue's messages that carry no descriptors, to be sent with ``first``."""
+        parts, size = [first], len(first)
+        while self._queue and not self._queue[0][1] and size < _TOGETHER:
+            parts.append(self._queue.popleft()[0])
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    def _ready(self, events: int) -> None:
+        try:
+            if self._queue and events & (WRITABLE | GONE):
+                self.flush()
+            if not self._ended and events & (READABLE | GONE) and self._due <= OUTPUT_BOUND:
+                self._read()
+            if self._ended and not self._queue:
+                self.close()
+        except (RemoteProtocolError, TransportError):
+            self.close()
+
+    def _read(self) -> None:
+        """Take up to ``BURST`` messages. The reply to the first is sent at once, those to the others together."""
+        connection, read = self.connection, self._stream.read
+        try:
+            for _ in range(BURST):
+                while True:
+                    got = read(connection.wanted)
+                    if got is None:
+                        return
+                    connection.receive(*got)
+                    event = connection.next_event()
+                    if event is not None:
+                        break
+                if type(event) is Closed:
+                    self._ended = True
+                    return
+                self._took(event)
+                if self._ended or self.closed or self._due > OUTPUT_BOUND:
+                    return
+                self._holding = True
+        finally:
+            self._holding = False
+            if self._queue and not self.closed:
+                self.flush()
+
+    def _wait(self) -> None:
+        """Tell the loop what we wait for now."""
+        wanted = (WRITABLE if self._queue else 0) | (0 if self._ended or self._due > OUTPUT_BOUND else READABLE)
+        if wanted != self._waiting_for and not self.closed:
+            self._waiting_for = wanted
+            self._loop.change(self._stream.fileno(), wanted)

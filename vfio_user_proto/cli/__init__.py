@@ -1,0 +1,61 @@
+"""The command ``vfio-user``: one sub-command per module of this package, each imported only when it is the one asked for."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from vfio_user_proto import __version__
+from vfio_user_proto.errors import TargetError, TransportError, VfioUserError
+
+# sub-command -> (module, what it does). The module has register(subparsers).
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "spec": ("vfio_user_proto.cli.spec", "check, generate, compare and export the specification"),
+    "decode": ("vfio_user_proto.cli.decode", "print messages as a person reads them"),
+    "encode": ("vfio_user_proto.cli.decode", "turn described messages into bytes"),
+    "serve": ("vfio_user_proto.cli.serve", "run the reference server"),
+    "info": ("vfio_user_proto.cli.info", "print what a server offers"),
+    "call": ("vfio_user_proto.cli.call", "send one command to a server"),
+    "conformance": ("vfio_user_proto.cli.conformance", "judge a server against the specification"),
+    "fuzz": ("vfio_user_proto.cli.fuzz", "look for input that a server does not survive"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``vfio-user``; returns its exit status.
+
+    0 conforming or done, 1 not conforming or differences found, 2 usage or input, 3 the target could not be started or
+    reached, 4 nothing was run, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is still in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except VfioUserError as problem:
+        print(f"vfio-user: {problem}", file=sys.stderr)
+        return 3 if isinstance(problem, (TargetError, TransportError)) else 2
+    return status
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser: with the options of the sub-command that is called, and the bare names of the others."""
+    parser = argparse.ArgumentParser(prog="vfio-user", description="Tools for the vfio-user protocol.")
+    parser.add_argument("--version", action="version", version=f"vfio-user {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    wanted = COMMANDS[asked][0] if asked in COMMANDS else ""
+    if wanted:
+        importlib.import_module(wanted).register(subparsers)
+    for name, (module, about) in COMMANDS.items():
+        if module != wanted:
+            subparsers.add_parser(name, help=about)
+    return parser

@@ -1,0 +1,98 @@
+"""The client's side of the interrupts: which eventfd is signalled when, what is masked, what is pending."""
+
+import errno
+import os
+import select
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from vfio_user_proto import unix
+from vfio_user_proto.device import Irq
+from vfio_user_proto.messages import IrqInfoFlags, IrqSetFlags
+
+MASK, UNMASK, TRIGGER = IrqSetFlags.ACTION_MASK, IrqSetFlags.ACTION_UNMASK, IrqSetFlags.ACTION_TRIGGER
+
+
+class Vector:
+    """One interrupt: an eventfd per action (ours, or None), and whether it is masked, and was raised meanwhile."""
+
+    __slots__ = ("events", "masked", "pending")
+
+    def __init__(self) -> None:
+        self.events: dict[IrqSetFlags, int] = {}
+        self.masked = self.pending = False
+
+
+class Interrupts:
+    """All interrupts of one device, by kind and vector (section VFIO_USER_DEVICE_SET_IRQS)."""
+
+    def __init__(self, irqs: Mapping[int, Irq]) -> None:
+        self._automasked: Final = {index for index, irq in irqs.items() if irq.flags & IrqInfoFlags.AUTOMASKED}
+        self._vectors: Final = {index: [Vector() for _ in range(irq.count)] for index, irq in irqs.items()}
+
+    def trigger(self, index: int, vector: int) -> None:
+        """Raise one interrupt: signal its eventfd, or remember it while it is masked. One that does not exist is ignored."""
+        vectors = self._vectors.get(index, ())
+        if not 0 <= vector < len(vectors):
+            return
+        one = vectors[vector]
+        if one.masked:
+            one.pending = True
+            return
+        _signal(one.events.get(TRIGGER))
+        if index in self._automasked and TRIGGER in one.events:
+            self.mask(index, vector, True)
+
+    def mask(self, index: int, vector: int, masked: bool) -> None:
+        """Mask or unmask one interrupt; on a change its eventfd is signalled, and what was pending is raised."""
+        one = self._vectors[index][vector]
+        if one.masked == masked:
+            return
+        one.masked = masked
+        _signal(one.events.get(MASK if masked else UNMASK))
+        if not masked and one.pending:
+            one.pending = False
+            self.trigger(index, vector)
+
+    def assign(self, index: int, start: int, action: IrqSetFlags, fds: Sequence[int | None]) -> None:
+        """Set the eventfd of ``action`` for the vectors from ``start`` on, and own it; None takes the present one away.
+
+        Raises OSError (EINVAL) for what is no eventfd; nothing is changed then and the descriptors stay the caller's.
+        """
+        for fd in fds:
+            if fd is not None and unix.kind_of(fd) != "eventfd":
+                raise OSError(errno.EINVAL, "no eventfd")
+        for vector, fd in zip(self._vectors[index][start:], fds, strict=False):
+            before = vector.events.pop(action, None)
+            if before is not None:
+                os.close(before)
+            if fd is not None:
+                vector.events[action] = fd
+
+    def disable(self, index: int) -> None:
+        """Take every eventfd of one kind away, and what is masked and pending with it."""
+        for vector in self._vectors[index]:
+            unix.close_all(vector.events.values())
+            vector.events.clear()
+            vector.masked = vector.pending = False
+
+    def clear(self) -> None:
+        """Disable all kinds."""
+        for index in self._vectors:
+            self.disable(index)
+
+
+def _signal(fd: int | None) -> None:
+    """Add 1 to the counter of an eventfd, without ever blocking: a full one has been signalled already.
+
+    The client shares the open file, so its flags are not ours to change; poll tells first whether there is room.
+    """
+    if fd is None:
+        return
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    if any(events & select.POLLOUT for _, events in poll.poll(0)):
+        try:
+            os.eventfd_write(fd, 1)
+        except BlockingIOError:
+            return

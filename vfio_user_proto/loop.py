@@ -1,0 +1,70 @@
+"""One poll over every descriptor that a thread waits for, each with the function that is called when it is ready."""
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Final
+
+READABLE: Final = select.POLLIN
+WRITABLE: Final = select.POLLOUT
+# POLLERR, POLLHUP and POLLNVAL come unasked.
+GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+Ready = Callable[[int], None]
+
+
+class Loop:
+    """Waits for descriptors. ``turn`` may be called from inside a callback: that is how a device waits for its client.
+
+    A callback gets the poll events, and may be called when nothing is ready any more, so it never blocks.
+    """
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._calls: dict[int, Ready] = {}
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.stopped = False
+        self.watch(self._wake, READABLE, lambda _events: _drain(self._wake))
+
+    def watch(self, fd: int, events: int, ready: Ready) -> None:
+        """Call ``ready`` with the poll events when one of ``events`` happens to ``fd``."""
+        self._calls[fd] = ready
+        self._poll.register(fd, events)
+
+    def change(self, fd: int, events: int) -> None:
+        """From now on wait for ``events`` of a descriptor that is watched already."""
+        self._poll.modify(fd, events)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching ``fd``; to be called before it is closed."""
+        if self._calls.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def turn(self, deadline: float | None = None) -> None:
+        """Wait until something is ready, or ``deadline`` (of ``time.monotonic``) has passed, and call what is due."""
+        wait = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        for fd, events in self._poll.poll(wait):
+            call = self._calls.get(fd)
+            if call is not None:
+                call(events)
+
+    def wake(self) -> None:
+        """Make ``turn`` return; may be called by a signal handler or another thread."""
+        os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """Set ``stopped`` and wake; may be called by a signal handler or another thread."""
+        self.stopped = True
+        self.wake()
+
+    def close(self) -> None:
+        """Give back the loop's own descriptor."""
+        self.forget(self._wake)
+        os.close(self._wake)
+
+
+def _drain(fd: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        os.eventfd_read(fd)

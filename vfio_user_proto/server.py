@@ -1,0 +1,156 @@
+"""The server: lets clients in and gives each a device and a thread."""
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from vfio_user_proto import unix
+from vfio_user_proto.device import Device
+from vfio_user_proto.loop import READABLE, Loop
+from vfio_user_proto.session import Options, Session
+
+# A further client is turned away.
+MAX_CLIENTS: Final = 256
+# Seconds that a device gets to come to an end of what it does; a stuck one does not keep the server from ending.
+_PATIENCE: Final = 0.5
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE)
+
+
+class Server:
+    """Serves devices that ``factory`` makes.
+
+    A device outlives its client and is the next one's; a client that comes while every device is in use gets a new one. Each
+    client is served by a thread of its own; everything here is for the thread that calls ``run``, except ``stop``.
+    """
+
+    def __init__(self, factory: Callable[[], Device], options: Options | None = None) -> None:
+        self.options: Final = options or Options()
+        self._factory = factory
+        self._loop = Loop()
+        self._devices: list[Device] = [factory()]
+        self._clients: list[_Client] = []
+        self._listeners: list[socket.socket] = []
+        # Given up for a moment when there are no descriptors left, to turn a client away that would wait for ever.
+        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def listen(self, sock: socket.socket) -> None:
+        """Accept clients on a listening socket, which the server owns from here on."""
+        sock.setblocking(False)
+        self._listeners.append(sock)
+        self._loop.watch(sock.fileno(), READABLE, lambda _events: self._accept(sock))
+
+    def add(self, sock: socket.socket) -> None:
+        """Serve the client at the other end of a connected socket, which the server owns from here on.
+
+        Raises OSError where there is no descriptor or thread left for it; the socket is closed then.
+        """
+        self._forget(_Client.gone)  # who reconnects finds its device free
+        used = {id(client.session.device) for client in self._clients}
+        device = next((device for device in self._devices if id(device) not in used), None)
+        try:
+            if device is None:
+                device = self._factory()
+                self._devices.append(device)
+            client = _Client(sock, Session(unix.Stream(sock), device, self.options), self._loop.wake)
+            client.start()
+            self._clients.append(client)
+        except OSError:
+            sock.close()
+            raise
+
+    def run(self, *, once: bool = False) -> None:
+        """Serve until ``stop`` is called or nobody is left and nobody can come; with ``once`` until a client has left."""
+        while not self._loop.stopped and (self._clients or self._listeners):
+            self._loop.turn()
+            before = len(self._clients)
+            self._forget(lambda client: client.session.over)
+            if once and len(self._clients) < before:
+                break
+
+    def stop(self) -> None:
+        """Make ``run`` return; may be called by a signal handler or another thread."""
+        self._loop.stop()
+
+    def close(self) -> None:
+        """Drop every client, stop listening, and give back all descriptors."""
+        for listener in self._listeners:
+            self._loop.forget(listener.fileno())
+            listener.close()
+        for client in self._clients:
+            client.session.stop()
+        stuck = {id(client.session.device) for client in self._clients if not client.join(_PATIENCE)}
+        for device in self._devices:
+            if id(device) not in stuck:
+                device.close()
+        self._loop.close()
+        os.close(self._spare)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError as problem:
+            if problem.errno in _NO_ROOM:
+                self._turn_away(listener)
+            return
+        if len(self._clients) < MAX_CLIENTS:
+            with contextlib.suppress(OSError):
+                self.add(client)
+        else:
+            client.close()
+
+    def _turn_away(self, listener: socket.socket) -> None:
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            listener.accept()[0].close()
+        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _forget(self, ending: "Callable[[_Client], bool]") -> None:
+        """Wait for the threads of clients that are at their end."""
+        left = [client for client in self._clients if ending(client)]
+        for client in left:
+            client.join()
+        self._clients = [client for client in self._clients if client not in left]
+
+
+class _Client:
+    """A session with its thread."""
+
+    def __init__(self, sock: socket.socket, session: Session, ended: Callable[[], None]) -> None:
+        self.session: Final = session
+        self._sock, self._ended = sock, ended
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError as problem:
+            self.session.close()
+            raise OSError(errno.EAGAIN, str(problem)) from None
+
+    def gone(self) -> bool:
+        """Whether the client has closed its end, so that the session ends by itself."""
+        fd = self._sock.fileno()
+        if fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(fd, 0)
+        return bool(poll.poll(0))
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the client is gone; says whether it is."""
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
+        self.session.close()
+        return True
+
+    def _run(self) -> None:
+        try:
+            self.session.run()
+        finally:
+            self._ended()
