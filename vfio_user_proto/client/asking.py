@@ -1,0 +1,89 @@
+"""Questions and answers: a command with a typed reply, asked in parts where it is large, and checked."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from vfio_user_proto import wire
+from vfio_user_proto.client.exchange import Exchange, Reply
+from vfio_user_proto.errors import LocalProtocolError, RemoteProtocolError
+from vfio_user_proto.model import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class HasFileno(Protocol):
+    """An ``Fd``, a file, a socket."""
+
+    def fileno(self) -> int: ...
+
+
+class Asking(Exchange):
+    """An exchange that knows what the reply to a command must look like. What does not raises RemoteProtocolError."""
+
+    def ask(self, command: int, request: Record, answer: type[R]) -> R:
+        """Send a command whose reply brings no descriptors; returns its payload."""
+        reply = self.wait(self.send(command, request))
+        reply.close()
+        return payload_of(reply, answer)
+
+    def do(self, command: int, request: Record | None = None, fds: Sequence[int] = ()) -> None:
+        """Send a command whose reply brings nothing."""
+        reply = self.wait(self.send(command, request, fds=fds))
+        reply.close()
+        check_reply(reply)
+
+    def ask_whole(self, command: int, request: Any, answer: type[R]) -> tuple[Reply, R]:
+        """Ask again with more room where the reply says that it needs it; returns the whole reply and its payload."""
+        needed = request.argsz
+        for _ in range(2):
+            request = request.replace(argsz=needed)
+            reply = self.wait(self.send(command, request))
+            try:
+                content: Any = payload_of(reply, answer)
+            except RemoteProtocolError:
+                reply.close()
+                raise
+            needed = content.argsz
+            if needed <= request.argsz:
+                return reply, content
+            reply.close()
+            if needed > self._main.engine.limit - wire.HEADER_SIZE:
+                break
+        raise RemoteProtocolError(f"{reply.message.name}: {needed} bytes are said to be needed")
+
+
+def pieces(total: int, largest: int, what: str) -> Iterator[tuple[int, int]]:
+    """(start, size) of each part when ``total`` goes in parts of at most ``largest``."""
+    if total and largest <= 0:
+        raise LocalProtocolError(f"the server takes no {what}")
+    for at in range(0, total, max(1, largest)):
+        yield at, min(largest, total - at)
+
+
+def payload_of(reply: Reply, answer: type[R]) -> R:
+    """The payload of ``reply``, which must be just an ``answer``."""
+    check_reply(reply)
+    payload = reply.message.payload
+    if not isinstance(payload, answer):
+        raise RemoteProtocolError(f"{reply.message.name}: no {answer.__name__}")
+    return payload
+
+
+def check_reply(reply: Reply) -> None:
+    """Raise RemoteProtocolError where the reply does not decode, or has bytes that no table accounts for."""
+    if reply.problem is not None:
+        raise RemoteProtocolError(str(reply.problem))
+    if reply.message.trailing:
+        raise RemoteProtocolError(f"{reply.message.name}: {len(reply.message.trailing)} bytes too many")
+
+
+def check_echo(request: Record, answer: Record, *names: str) -> None:
+    """Raise RemoteProtocolError where a field of the answer is not that of the request."""
+    for name in names:
+        asked, answered = getattr(request, name), getattr(answer, name)
+        if asked != answered:
+            raise RemoteProtocolError(f"{type(answer).__name__}.{name} is {answered}, {asked} was asked for")
+
+
+def number_of(fd: int | HasFileno) -> int:
+    return fd if isinstance(fd, int) else fd.fileno()

@@ -1,0 +1,344 @@
+"""The client: greets a server, then one typed method per command."""
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from vfio_user_proto import capabilities, regioncaps, unix, wire
+from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.client.asking import Asking, HasFileno, check_echo, number_of, payload_of, pieces
+from vfio_user_proto.client.exchange import Reply
+from vfio_user_proto.client.memory import MemoryMap
+from vfio_user_proto.client.regions import RegionInfo, RegionIoFds
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from vfio_user_proto.messages import (
+    FEATURES,
+    Command,
+    DeviceFeatureFlags,
+    DeviceFeatureRequest,
+    DeviceGetInfoReply,
+    DeviceGetInfoRequest,
+    DeviceGetIrqInfoReply,
+    DeviceGetIrqInfoRequest,
+    DeviceGetRegionInfoReply,
+    DeviceGetRegionInfoRequest,
+    DeviceGetRegionIoFdsReply,
+    DeviceGetRegionIoFdsRequest,
+    DeviceSetIrqsRequest,
+    DeviceWrite,
+    DmaMapFlags,
+    DmaMapRequest,
+    DmaUnmapRequest,
+    FeatureDmaLoggingReport,
+    IrqSetFlags,
+    MigDataReadReply,
+    MigDataReadRequest,
+    MigDataWriteRequest,
+    RegionReadReply,
+    RegionReadRequest,
+    RegionWriteMultiReply,
+    RegionWriteMultiRequest,
+    RegionWriteReply,
+    RegionWriteRequest,
+    ShadowIoeventfdSubRegion,
+    SparseMmap,
+    VersionRequest,
+)
+from vfio_user_proto.model import Record
+from vfio_user_proto.states import Role
+
+# What the client offers unless it is told otherwise, and the version on the wire that it proposes.
+OFFER: Final = Capabilities(max_msg_fds=16, twin_socket=True, write_multiple=True)
+MAJOR: Final = 0
+MINOR: Final = 2
+
+
+class Client(Asking):
+    """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
+
+    Every method raises ErrorReply where the server refuses, RemoteProtocolError where its reply contradicts the request or
+    itself, TransportError past the deadline or when the server is gone, EncodeError and LocalProtocolError for what cannot be
+    asked. ``version`` is what was agreed on, ``offer`` our capabilities, ``peer`` the server's.
+    """
+
+    offer: Capabilities
+    peer: Capabilities
+    version: tuple[int, int]
+
+    @classmethod
+    def connect(
+        cls,
+        target: str | os.PathLike[str] | unix.Stream,
+        *,
+        offer: Capabilities = OFFER,
+        version: tuple[int, int] = (MAJOR, MINOR),
+        timeout: float | None = 5.0,
+        memory: MemoryMap | None = None,
+    ) -> Self:
+        """Connect to a path, or take over a connected stream, and agree on version and capabilities.
+
+        ``timeout`` is the deadline of every call in seconds; ``memory`` answers the server's DMA commands.
+        """
+        stream = target if isinstance(target, unix.Stream) else unix.connect(target, timeout=timeout)
+        limit = max(wire.DEFAULT_LIMIT, offer.max_data_xfer_size + 4096)
+        engine = Connection(Role.CLIENT, limit=limit, max_fds=offer.max_msg_fds)
+        client = cls(stream, engine, timeout, MemoryMap() if memory is None else memory)
+        try:
+            client._greet(offer, version)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _greet(self, offer: Capabilities, version: tuple[int, int]) -> None:
+        """VFIO_USER_VERSION."""
+        request = VersionRequest(version_major=version[0], version_minor=version[1], version_data=offer.to_data())
+        reply = self.wait(self.send(Command.VERSION, request))
+        try:
+            answer = payload_of(reply, VersionRequest)
+            if answer.version_major != version[0] or answer.version_minor > version[1]:
+                theirs, ours = f"{answer.version_major}.{answer.version_minor}", f"{version[0]}.{version[1]}"
+                raise RemoteProtocolError(f"the server answers version {theirs} to {ours}")
+            try:
+                self.peer = capabilities.parse(answer.version_data)
+            except DecodeError as problem:
+                raise RemoteProtocolError(f"VFIO_USER_VERSION reply: {problem}") from None
+            self.offer, self.version = offer, (answer.version_major, answer.version_minor)
+            self.largest_dma = offer.max_data_xfer_size
+            if self.peer.twin_socket:
+                self.add_twin(_twin(reply, offer, self.peer))
+        finally:
+            reply.close()
+
+    @property
+    def largest_transfer(self) -> int:
+        """Bytes that one command may carry: neither side's max_data_xfer_size is exceeded."""
+        return min(self.offer.max_data_xfer_size, self.peer.max_data_xfer_size)
+
+    # DMA
+
+    def dma_map(
+        self,
+        address: int,
+        size: int,
+        fd: int | HasFileno | None = None,
+        *,
+        offset: int = 0,
+        flags: DmaMapFlags = DmaMapFlags.READABLE | DmaMapFlags.WRITEABLE,
+    ) -> None:
+        """Let the server reach ``size`` bytes at IOVA ``address``.
+
+        With ``fd`` the memory is that file's, from byte ``offset`` on; without, the server asks for it, and ``memory`` must
+        have it.
+        """
+        request = DmaMapRequest(flags=flags, offset=offset, address=address, size=size)
+        self.do(Command.DMA_MAP, request, () if fd is None else (number_of(fd),))
+
+    def dma_unmap(self, address: int, size: int) -> None:
+        """Take back what ``dma_map`` gave, by the same address and size."""
+        request = DmaUnmapRequest(address=address, size=size)
+        check_echo(request, self.ask(Command.DMA_UNMAP, request, DmaUnmapRequest), "address", "size")
+
+    # What the device is
+
+    def device_info(self) -> DeviceGetInfoReply:
+        """Flags, and how many regions and kinds of interrupts there are."""
+        return self.ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest(), DeviceGetInfoReply)
+
+    def region_info(self, index: int) -> RegionInfo:
+        """One region with its capabilities and its descriptor; to be closed."""
+        request = DeviceGetRegionInfoRequest(argsz=DeviceGetRegionInfoReply.fixed_size, index=index)
+        reply, info = self.ask_whole(Command.DEVICE_GET_REGION_INFO, request, DeviceGetRegionInfoReply)
+        try:
+            check_echo(request, info, "index")
+            chain, problem = regioncaps.walk(info)
+            if problem is not None:
+                raise RemoteProtocolError(str(problem))
+            if len(reply.fds) > 1:
+                raise RemoteProtocolError(f"{len(reply.fds)} descriptors came with region {index}, one is due")
+            for link in chain:
+                for area in link.content.areas if isinstance(link.content, SparseMmap) else ():
+                    if area.offset + area.size > info.size:
+                        raise RemoteProtocolError(f"an area of region {index} reaches beyond its {info.size} bytes")
+        except RemoteProtocolError:
+            reply.close()
+            raise
+        return RegionInfo(info, tuple(chain), reply.fds)
+
+    def region_io_fds(self, index: int, size: int | None = None) -> RegionIoFds:
+        """The sub-regions of a region that are accessed through descriptors; to be closed.
+
+        Sub-regions beyond ``size``, the region's bytes, and numbers of descriptors that did not come, are refused.
+        """
+        request = DeviceGetRegionIoFdsRequest(argsz=DeviceGetRegionIoFdsReply.fixed_size, index=index)
+        reply, answer = self.ask_whole(Command.DEVICE_GET_REGION_IO_FDS, request, DeviceGetRegionIoFdsReply)
+        try:
+            check_echo(request, answer, "index")
+            if len(answer.sub_regions) != answer.count:
+                raise RemoteProtocolError(f"{answer.count} sub-regions are due, {len(answer.sub_regions)} came")
+            sub_regions = []
+            for number, entry in enumerate(answer.sub_regions):
+                if isinstance(entry, bytes):
+                    raise RemoteProtocolError(f"sub-region {number} is of no known kind ({len(entry)} bytes)")
+                used = [entry.fd_index]
+                if isinstance(entry, ShadowIoeventfdSubRegion):
+                    used.append(entry.shadow_mem_fd_index)
+                if max(used) >= len(reply.fds):
+                    raise RemoteProtocolError(f"sub-region {number} has descriptor {max(used)} of {len(reply.fds)}")
+                if entry.offset + entry.size > (1 << 64 if size is None else size):
+                    raise RemoteProtocolError(f"sub-region {number} reaches beyond region {index}")
+                sub_regions.append(entry)
+        except RemoteProtocolError:
+            reply.close()
+            raise
+        return RegionIoFds(answer, tuple(sub_regions), reply.fds)
+
+    def irq_info(self, index: int) -> DeviceGetIrqInfoReply:
+        """One kind of interrupt."""
+        request = DeviceGetIrqInfoRequest(index=index)
+        answer = self.ask(Command.DEVICE_GET_IRQ_INFO, request, DeviceGetIrqInfoReply)
+        check_echo(request, answer, "index")
+        return answer
+
+    # What it does
+
+    def set_irqs(
+        self,
+        index: int,
+        action: IrqSetFlags,
+        *,
+        start: int = 0,
+        count: int = 1,
+        eventfds: Sequence[int | HasFileno] | None = None,
+        values: Sequence[bool] | None = None,
+    ) -> None:
+        """Mask, unmask or trigger (``action``) the interrupts of one kind from ``start`` on.
+
+        ``eventfds`` are signalled from now on when that happens, one per interrupt; an empty sequence takes those of ``count``
+        interrupts away. ``values`` says which interrupts are meant. Without both, ``count`` interrupts are, and 0 with
+        ACTION_TRIGGER switches the whole kind off. More eventfds than the server takes at once go in several commands.
+        """
+        if eventfds:
+            numbers = [number_of(fd) for fd in eventfds]
+            for at, part in pieces(len(numbers), self.peer.max_msg_fds, "descriptors"):
+                flags = action | IrqSetFlags.DATA_EVENTFD
+                request = DeviceSetIrqsRequest(flags=flags, index=index, start=start + at, count=part)
+                self.do(Command.DEVICE_SET_IRQS, request, numbers[at : at + part])
+            return
+        data = b"" if values is None else bytes(map(bool, values))
+        kind = IrqSetFlags.DATA_NONE if values is None else IrqSetFlags.DATA_BOOL
+        if eventfds is not None:
+            kind = IrqSetFlags.DATA_EVENTFD
+        count = count if values is None else len(data)
+        request = DeviceSetIrqsRequest(flags=action | kind, index=index, start=start, count=count, data=data)
+        self.do(Command.DEVICE_SET_IRQS, request)
+
+    def region_read(self, index: int, offset: int, count: int) -> bytes:
+        """``count`` bytes from ``offset`` on, in as many commands as they need."""
+        parts = []
+        for at, size in pieces(count, self.largest_transfer, "bytes"):
+            request = RegionReadRequest(offset=offset + at, region=index, count=size)
+            answer = self.ask(Command.REGION_READ, request, RegionReadReply)
+            check_echo(request, answer, "offset", "region", "count")
+            parts.append(answer.data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def region_write(self, index: int, offset: int, data: bytes, *, no_reply: bool = False) -> None:
+        """Write ``data`` at ``offset``, in as many commands as it needs; ``no_reply`` does not wait for them to be done."""
+        for at, size in pieces(len(data), self.largest_transfer, "bytes"):
+            request = RegionWriteRequest(offset=offset + at, region=index, data=data[at : at + size])
+            if no_reply:
+                self.send(Command.REGION_WRITE, request, no_reply=True)
+            else:
+                answer = self.ask(Command.REGION_WRITE, request, RegionWriteReply)
+                check_echo(request, answer, "offset", "region", "count")
+
+    def write_multi(self, writes: Sequence[tuple[int, int, bytes]]) -> None:
+        """Several writes of at most 8 bytes each, as (region, offset, data), in one command or a few."""
+        if not self.peer.write_multiple:
+            raise LocalProtocolError("the server does not take VFIO_USER_REGION_WRITE_MULTI")
+        if any(len(data) > 8 for _, _, data in writes):
+            raise LocalProtocolError("VFIO_USER_REGION_WRITE_MULTI carries writes of at most 8 bytes")
+        entries = [
+            DeviceWrite(
+                offset=offset, region=index, count=len(data), data=int.from_bytes(data.ljust(8, b"\0"), sys.byteorder)
+            )
+            for index, offset, data in writes
+        ]
+        room = self.largest_transfer // DeviceWrite.fixed_size
+        for at, size in pieces(len(entries), room, "writes"):
+            request = RegionWriteMultiRequest(wrs=tuple(entries[at : at + size]))
+            answer = self.ask(Command.REGION_WRITE_MULTI, request, RegionWriteMultiReply)
+            check_echo(request, answer, "wr_cnt")
+
+    def reset(self) -> None:
+        """Put the device back to its start."""
+        self.do(Command.DEVICE_RESET)
+
+    # Features and migration
+
+    def device_feature(self, feature: int, action: DeviceFeatureFlags, data: Record | bytes = b"") -> Any:
+        """Get, set or probe a feature; returns the record that its table describes, bytes where there is none.
+
+        A probe that succeeds returns None.
+        """
+        body = wire.encode_record(data) if isinstance(data, Record) else data
+        record = FEATURES.get(feature)
+        room = len(body)
+        if action & DeviceFeatureFlags.GET and record is not None:
+            room = max(room, record.fixed_size)
+        if isinstance(data, FeatureDmaLoggingReport) and data.page_size:
+            room += -(-data.length // data.page_size // 64) * 8
+        request = DeviceFeatureRequest(
+            argsz=DeviceFeatureRequest.fixed_size + room, flags=DeviceFeatureFlags(feature) | action, data=body
+        )
+        answer = self.ask(Command.DEVICE_FEATURE, request, DeviceFeatureRequest)
+        check_echo(request, answer, "flags")
+        if action & DeviceFeatureFlags.PROBE:
+            return None
+        if record is None or not answer.data:
+            return answer.data
+        try:
+            content, rest = wire.decode_record(record, answer.data)
+        except DecodeError as problem:
+            raise RemoteProtocolError(f"VFIO_USER_DEVICE_FEATURE reply: {problem}") from None
+        if rest:
+            raise RemoteProtocolError(f"{len(rest)} bytes follow the data of feature {feature}")
+        return content
+
+    def mig_data_read(self, size: int) -> bytes:
+        """The next bytes of the device's state; less than ``size`` where there is no more."""
+        request = MigDataReadRequest(argsz=MigDataReadReply.fixed_size + size, size=size)
+        answer = self.ask(Command.MIG_DATA_READ, request, MigDataReadReply)
+        if answer.size > size:
+            raise RemoteProtocolError(f"{answer.size} bytes of migration data came, at most {size} were asked for")
+        return answer.data
+
+    def mig_data_write(self, data: bytes) -> None:
+        """The next bytes of a state to load, in as many commands as they need."""
+        for at, size in pieces(len(data), self.largest_transfer, "bytes"):
+            self.do(Command.MIG_DATA_WRITE, MigDataWriteRequest(data=data[at : at + size]))
+
+
+def _twin(reply: Reply, offer: Capabilities, peer: Capabilities) -> unix.Stream:
+    """The socket for the server's commands, which came with the reply to VERSION."""
+    index = peer.twin_socket_fd_index
+    if not offer.twin_socket:
+        raise RemoteProtocolError("the server set up a twin socket that was not offered")
+    if index is None or index >= len(reply.fds):
+        raise RemoteProtocolError(f"twin_socket.fd_index is {index}, {len(reply.fds)} descriptors came")
+    if reply.fds[index].kind != "socket":
+        raise RemoteProtocolError(f"the twin socket is no socket but a {reply.fds[index].kind}")
+    return unix.Stream(socket.socket(fileno=reply.fds[index].detach()))

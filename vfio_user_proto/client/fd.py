@@ -1,0 +1,53 @@
+"""A descriptor with an owner."""
+
+import os
+from types import TracebackType
+from typing import Self
+
+from vfio_user_proto import unix
+
+
+class Fd:
+    """A descriptor that is ours: closed by ``close``, at the end of a ``with`` block, or given away by ``detach``."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        """The number. Raises ValueError when it was closed or given away."""
+        if self._number < 0:
+            raise ValueError("the descriptor is closed")
+        return self._number
+
+    @property
+    def kind(self) -> str:
+        """What it is: "eventfd", "memfd", "socket" … (``unix.kind_of``)."""
+        return unix.kind_of(self._number)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the file has now; its owner may change that at any time."""
+        return os.fstat(self.fileno()).st_size
+
+    def detach(self) -> int:
+        """Give the descriptor away; returns the number, which the caller closes."""
+        number, self._number = self.fileno(), -1
+        return number
+
+    def close(self) -> None:
+        """Close it; once is enough."""
+        if self._number >= 0:
+            os.close(self.detach())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Fd({self._number}, {self.kind})" if self._number >= 0 else "Fd(closed)"

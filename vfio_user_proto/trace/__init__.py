@@ -1,0 +1,19 @@
+"""Messages for people and programs: as text, as JSON, and in files of captured traffic."""
+
+from vfio_user_proto.trace.capture import Capture, Captured, numbered, parse_line, read_capture, write_capture
+from vfio_user_proto.trace.objects import as_json, from_json, payload_from_json, payload_to_json
+from vfio_user_proto.trace.text import describe
+
+__all__ = [
+    "Capture",
+    "Captured",
+    "as_json",
+    "describe",
+    "from_json",
+    "numbered",
+    "parse_line",
+    "payload_from_json",
+    "payload_to_json",
+    "read_capture",
+    "write_capture",
+]
