@@ -1,4 +1,4 @@
-"""How long reading the document to specs takes, against docutils' own parse of the same text; less than a second is the aim.
+"""How long reading the document to specs takes, against docutils' own parse of the same text. Aim: under a second.
 
 Run: python bench/read_document.py
 """

@@ -1,4 +1,4 @@
-"""The lints and the reader's refusals: tests/specdoc has one tiny wrong document per message, and the message beside it."""
+"""Lints and the reader's refusals: tests/specdoc has one tiny wrong document per message, and the message beside it."""
 
 from pathlib import Path
 

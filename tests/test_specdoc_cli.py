@@ -32,7 +32,7 @@ def text_file(folder: Path, name: str, text: str) -> str:
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 and silence for a sound document, 1 with a line per problem, 2 where one cannot be read; the others still are."""
+    """0 and silence for a sound document, 1 with a line per problem, 2 where one cannot be read; others still are."""
     good, gap = text_file(tmp_path, "good.rst", GOOD), text_file(tmp_path, "gap.rst", GAP)
 
     assert main(["spec", "check", good]) == 0

@@ -54,6 +54,7 @@ TEXT = section(
         section("Reply", layout(("argsz", "0", "4"), ("count", "4", "4"), ("entries", "8", "...")), mark="^"),
         section("Small entry", layout(("kind", "0", "4"), ("pad", "4", "4")), mark="^"),
         section("Large entry", layout(("kind", "0", "4"), ("pad", "4", "4"), ("value", "8", "8")), mark="^"),
+        section("Trailer", layout(("kind", "0", "4")), mark="^"),
         section(
             "Spans", layout(("count", "0", "8"), ("start", "8", "8"), ("end", "16", "8"), ("...", "", "")), mark="^"
         ),
@@ -104,7 +105,7 @@ constant = "ENTRIES"
 
 [[added]]
 reason = "Follows as told in the text."
-record = "LargeEntry"
+record = "Trailer"
 field = "tail"
 
 [[empty]]
@@ -141,7 +142,7 @@ def test_counts_and_measures() -> None:
     assert request["argsz"].measures
     assert request["count"].counts == "data"
     assert request["data"].holds == ("Bytes", "this.count")
-    assert rows(records()["LargeEntry"])["tail"].holds == ("GreedyBytes",)
+    assert rows(records()["Trailer"])["tail"].holds == ("GreedyBytes",)
 
 
 def test_flags() -> None:
@@ -242,6 +243,30 @@ WRONG = {
         "is no message of a command, or has a table",
     ),
     "no such command": ('[[empty]]\nreason = "x"\nmessages = ["VFIO_USER_X / Reply"]', "is no message of a command"),
+    "counts what has a size": (
+        '[[counts]]\nreason = "x"\nfields = { "SmallEntry.kind" = "pad" }',
+        "SmallEntry.kind is a number, and pad behind it of variable size, or it cannot count it",
+    ),
+    "added behind the end": (
+        '[[added]]\nreason = "x"\nrecord = "PingRequest"\nfield = "tail"',
+        "PingRequest ends with a field of variable size",
+    ),
+    "array of what has no size": (
+        '[[arrays]]\nreason = "x"\nfields = { "PingReply.entries" = "PingRequest" }',
+        "PingRequest has a field of variable size; many of them cannot be told apart",
+    ),
+    "code of what is no number": (
+        '[[codes]]\nreason = "x"\nfields = { "PingRequest.data" = "Kind" }',
+        "data is no integer of 1, 2, 4 or 8 bytes",
+    ),
+    "part of itself": (
+        '[[arrays]]\nreason = "x"\nfields = { "SmallEntry.pad" = "SmallEntry" }',
+        "[[counts]] names no field",
+    ),
+    "one name twice": (
+        '[[mappings]]\nreason = "x"\nconstant = "KINDS"\ncodes = "Kind"\nrecords = { SMALL = "SmallEntry" }',
+        "'KINDS' is no name, or the name of two declarations",
+    ),
     "no such code": (
         '[[mappings]]\nreason = "x"\nconstant = "X"\ncodes = "Kind"\nrecords = { HUGE = "SmallEntry" }',
         "Kind has no HUGE",
@@ -256,7 +281,7 @@ def test_wrong_entry(entry: str, message: str) -> None:
         records(f"{BASE}\n{entry}\n")
 
     assert message in str(caught.value)
-    if caught.value.file == "ping.toml":
+    if caught.value.file == "ping.toml" and caught.value.line:
         assert caught.value.line == BASE.count("\n") + 2
 
 

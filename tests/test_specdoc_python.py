@@ -1,4 +1,4 @@
-"""Generated modules: the committed one is up to date, the text is formatted, and the names are those that code relies on."""
+"""Generated modules: the committed one is up to date and formatted, its names are those that code relies on."""
 
 import shutil
 import subprocess

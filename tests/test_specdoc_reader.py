@@ -150,7 +150,7 @@ def test_json_members() -> None:
 
 
 def test_keys() -> None:
-    """A key begins at the nearest section named after a symbol; further tables of one kind in one section are numbered."""
+    """A key begins at the nearest section named after a symbol; the second table of a kind in a section is numbered."""
     table = layout(("argsz", "0", "4"))
     request = section("Request", table, table, section("Record Format", table, mark="^"), mark="-")
     text = section("Chapter", section("``VFIO_USER_X``", request, mark='"')) + section(

@@ -71,7 +71,7 @@ def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespa
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Print every problem as file:line: message. Status 1 where there is one, 2 where a document cannot be read at all."""
+    """Print every problem as file:line: message. Status 1 where there is one, 2 where a document cannot be read."""
     from vfio_user_proto.specdoc.check import check
     from vfio_user_proto.specdoc.reader import read
 

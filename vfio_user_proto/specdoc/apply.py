@@ -1,13 +1,12 @@
 """Applies an overlay to the layouts of a document: which field counts, measures, repeats or selects what.
 
-The result are drafts: records and fields under their Python names, still to be written as declarations. An entry that names
-something that is not there, or changes nothing, is an error with its line in the overlay.
+The result are drafts: records and fields under their Python names, still to be written as declarations. An entry that
+names something that is not there, or changes nothing, is an error with its line in the overlay.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vfio_user_proto.errors import SpecError
 from vfio_user_proto.specdoc import names
 from vfio_user_proto.specdoc.keys import ORDINAL, titles_of
 from vfio_user_proto.specdoc.overlay import (
@@ -32,6 +31,7 @@ from vfio_user_proto.specdoc.specs import (
     LayoutSpec,
     Source,
     ValuesSpec,
+    fault,
 )
 
 
@@ -67,6 +67,11 @@ class RecordDraft:
     fields: dict[str, FieldDraft] = field(default_factory=dict)
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether every field has a size."""
+        return all(each.size is not None for each in self.fields.values())
+
+    @property
     def size(self) -> int:
         """Bytes of the fields whose size is fixed."""
         return sum(each.size or 0 for each in self.fields.values())
@@ -84,7 +89,7 @@ class Drafts:
     def record(self, name: str, entry: Entry) -> RecordDraft:
         """The record that an entry of the overlay names."""
         if name not in self.records:
-            raise wrong(entry, f"there is no record {name}")
+            raise fault(entry.source, f"there is no record {name}")
         return self.records[name]
 
     def field(self, path: str, entry: Entry) -> FieldDraft:
@@ -92,19 +97,14 @@ class Drafts:
         record, _, name = path.partition(".")
         fields = self.record(record, entry).fields
         if name not in fields:
-            raise wrong(entry, f"{record} has no field {name!r}; there are {', '.join(fields)}")
+            raise fault(entry.source, f"{record} has no field {name!r}; there are {', '.join(fields)}")
         return fields[name]
 
     def table_of_codes(self, name: str, entry: Entry) -> CodesSpec:
         """The code table that an entry names."""
         if name not in self.codes:
-            raise wrong(entry, f"there is no code table {name}")
+            raise fault(entry.source, f"there is no code table {name}")
         return self.codes[name]
-
-
-def wrong(entry: Entry, problem: str) -> SpecError:
-    """The error of an entry that does not fit the document."""
-    return SpecError(entry.source.file, entry.source.line, problem)
 
 
 def apply(document: Document, overlay: Overlay) -> Drafts:
@@ -119,7 +119,7 @@ def apply(document: Document, overlay: Overlay) -> Drafts:
             each for record in drafts.records.values() for each in record.fields.values() if each.name == measures.field
         ]
         if not found:
-            raise wrong(measures, f"no record has a field {measures.field}")
+            raise fault(measures.source, f"no record has a field {measures.field}")
         for each in found:
             each.measures = True
     for codes in overlay.of(CodesOf):
@@ -128,15 +128,24 @@ def apply(document: Document, overlay: Overlay) -> Drafts:
             drafts.field(path, codes).codes = name
     for counts in overlay.of(Counts):
         for path, counted in counts.fields.items():
-            record = path.partition(".")[0]
-            drafts.field(path, counts).counts = counted
-            drafts.field(f"{record}.{counted}", counts).counted_by = path.partition(".")[2]
+            _count(drafts, path, counted, counts)
     for arrays in overlay.of(Arrays):
         for path, element in arrays.fields.items():
             _element(drafts, path, element, arrays)
     for strides in overlay.of(Strides):
         drafts.field(strides.field, strides).strides = strides
     return drafts
+
+
+def _count(drafts: Drafts, path: str, counted: str, entry: Counts) -> None:
+    """A number that says how long a later field is."""
+    counter = drafts.field(path, entry)
+    field = drafts.field(f"{path.partition('.')[0]}.{counted}", entry)
+    if counter.size is None or field.size is not None or counter.offset >= field.offset:
+        raise fault(
+            entry.source, f"{path} is a number, and {counted} behind it of variable size, or it cannot count it"
+        )
+    counter.counts, field.counted_by = counted, counter.name
 
 
 def _named(document: Document, overlay: Overlay) -> Drafts:
@@ -158,10 +167,10 @@ def _named(document: Document, overlay: Overlay) -> Drafts:
                 continue
             own = names.snake(spec.name)
             if not names.is_name(own) or own in record.fields:
-                raise SpecError(spec.source.file, spec.source.line, f"{spec.name!r} cannot be a field of {name}")
+                raise fault(spec.source, f"{spec.name!r} cannot be a field of {name}")
             record.fields[own] = FieldDraft(own, spec.name, spec.offset, spec.size, spec.source, spec.bits, spec.note)
         if layout.repeats and all(entry.table != name for entry in overlay.of(Repeats)):
-            raise SpecError(layout.source.file, layout.source.line, f"{name} ends with dots; [[repeats]] says of what")
+            raise fault(layout.source, f"{name} ends with dots; [[repeats]] says of what")
     return drafts
 
 
@@ -173,17 +182,15 @@ def _names(
     for entry in overlay.of(Names):
         for key, name in getattr(entry, kind).items():
             if key not in tables:
-                raise wrong(entry, f"{kind}: there is no such table in a section {key!r}")
+                raise fault(entry.source, f"{kind}: there is no such table in a section {key!r}")
             given[key] = name
     named: dict[str, Kind] = {}
     for key, table in tables.items():
         name, at = given.get(key) or rule(key), table.source
         if not names.is_name(name):
-            raise SpecError(at.file, at.line, f"{name!r} is no name for Python; [[names]] gives another")
+            raise fault(at, f"{name!r} is no name for Python; [[names]] gives another")
         if name in taken:
-            raise SpecError(
-                at.file, at.line, f"{name} is the table of line {taken[name].line} already; [[names]] tells them apart"
-            )
+            raise fault(at, f"{name} is the table of line {taken[name].line} already; [[names]] tells them apart")
         taken[name] = at
         named[name] = table
     return named
@@ -193,9 +200,9 @@ def _repeat(drafts: Drafts, entry: Repeats) -> None:
     """Turn the rows above the dots into a record of their own, and a field that holds many of them."""
     record = drafts.record(entry.table, entry)
     if entry.record in drafts.records:
-        raise wrong(entry, f"there is a record {entry.record} already")
+        raise fault(entry.source, f"there is a record {entry.record} already")
     if tuple(record.fields)[-len(entry.rows) :] != entry.rows:
-        raise wrong(entry, f"the last rows of {record.name} are not {', '.join(entry.rows)}")
+        raise fault(entry.source, f"the last rows of {record.name} are not {', '.join(entry.rows)}")
     rows = [record.fields.pop(name) for name in entry.rows]
     part = RecordDraft(entry.record, record.key, record.source, part_of=entry.field)
     for each in rows:
@@ -208,7 +215,9 @@ def _add(drafts: Drafts, entry: Added) -> None:
     """A field of bytes behind the last row."""
     record = drafts.record(entry.record, entry)
     if entry.field in record.fields:
-        raise wrong(entry, f"{record.name} has a field {entry.field} already")
+        raise fault(entry.source, f"{record.name} has a field {entry.field} already")
+    if not record.is_fixed:
+        raise fault(entry.source, f"{record.name} ends with a field of variable size, nothing stands behind that")
     record.fields[entry.field] = FieldDraft(
         entry.field, entry.field, record.size, None, entry.source, added=" ".join(entry.reason.split())
     )
@@ -217,6 +226,8 @@ def _add(drafts: Drafts, entry: Added) -> None:
 def _element(drafts: Drafts, path: str, element: str, entry: Arrays) -> None:
     """A field that holds records; where they have no section of their own, their table belongs to the field."""
     draft, part = drafts.field(path, entry), drafts.record(element, entry)
+    if not part.is_fixed:
+        raise fault(entry.source, f"{element} has a field of variable size; many of them cannot be told apart")
     draft.array = element
     if ORDINAL.search(part.key):
         part.part_of = draft.name

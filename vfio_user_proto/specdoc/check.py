@@ -1,4 +1,4 @@
-"""What is wrong with a document's tables, in small functions over the whole of it; each yields problems with file and line."""
+"""What is wrong with a document: small functions over the whole of it, each yields problems with their lines."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator

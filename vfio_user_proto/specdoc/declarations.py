@@ -8,7 +8,7 @@ from vfio_user_proto.specdoc.specs import MemberSpec
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How Python names and the document's go together: prefix + name + suffix, or ``labels`` where that does not hold."""
+    """How Python names make the document's: prefix + name + suffix, or what ``labels`` says instead."""
 
     prefix: str
     suffix: str

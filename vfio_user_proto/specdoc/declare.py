@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from vfio_user_proto.errors import SpecError
 from vfio_user_proto.specdoc import names
-from vfio_user_proto.specdoc.apply import FieldDraft, RecordDraft, apply, wrong
+from vfio_user_proto.specdoc.apply import FieldDraft, RecordDraft, apply
 from vfio_user_proto.specdoc.declarations import (
     CodesDeclaration,
     Declaration,
@@ -20,10 +20,9 @@ from vfio_user_proto.specdoc.declarations import (
 )
 from vfio_user_proto.specdoc.keys import is_symbol
 from vfio_user_proto.specdoc.overlay import Empty, FlagNames, Mappings, Overlay, SameReply, Strides
-from vfio_user_proto.specdoc.specs import CodeSpec, CodesSpec, Document, Source, TruthSpec
+from vfio_user_proto.specdoc.specs import CodeSpec, CodesSpec, Document, Source, TruthSpec, fault
 
 INTEGERS = {1: "Int8un", 2: "Int16un", 4: "Int32un", 8: "Int64un"}
-COMMAND_TITLE = "Command"
 
 
 def declare(document: Document, overlay: Overlay) -> Module:
@@ -39,11 +38,12 @@ class _Declarer:
         self.same_reply = {command for entry in overlay.of(SameReply) for command in entry.commands}
         self.members = {name: self._members(codes) for name, codes in self.drafts.codes.items()}
         self.done: dict[str, Declaration] = {}
+        self.begun: set[str] = set()
         self._check_flags()
 
     def module(self) -> Module:
         for truth in self.document.of(TruthSpec).values():
-            raise SpecError(truth.source.file, truth.source.line, "a table of zeros and ones has no form in Python")
+            raise fault(truth.source, "a table of zeros and ones has no form in Python")
         for name in sorted([*self.drafts.records, *self.drafts.codes], key=self._line):
             self._declare(name)
         declarations = [*self.done.values(), *self._messages(), *self._mappings()]
@@ -52,8 +52,18 @@ class _Declarer:
             ValuesDeclaration(name, table.key, tuple((each.name, each.value) for each in table.values))
             for name, table in self.drafts.values.items()
         ]
+        self._check_names(declarations)
         says = f"{self.document.title}, version {self.document.version}: every table of the document as a declaration."
         return Module(self.document.file, self.overlay.file, says, tuple(declarations))
+
+    def _check_names(self, declarations: list[Declaration]) -> None:
+        """All names are such, and no two are the same."""
+        seen: set[str] = set()
+        for each in declarations:
+            for name in {getattr(each, "name", ""), getattr(each, "constant", "")} - {""}:
+                if not names.is_name(name) or name in seen:
+                    raise SpecError(self.overlay.file, 0, f"{name!r} is no name, or the name of two declarations")
+                seen.add(name)
 
     def _line(self, name: str) -> int:
         return (self.drafts.records.get(name) or self.drafts.codes[name]).source.line
@@ -66,6 +76,9 @@ class _Declarer:
             self.done[name] = self._codes(name, self.drafts.codes[name])
             return
         record = self.drafts.records[name]
+        if name in self.begun:
+            raise fault(record.source, f"{name} is a part of itself")
+        self.begun.add(name)
         rows = tuple(self._row(record, each) for each in record.fields.values())
         self.done[name] = RecordDeclaration(name, record.key, self._says(record), record.payload, rows)
 
@@ -73,7 +86,7 @@ class _Declarer:
         title = ", ".join(names.own_titles(record.key))
         if record.part_of:
             return f"One of the {record.part_of} of {title}."
-        same = record.key in {f"{command} / {names.MESSAGES[0]}" for command in self.same_reply}
+        same = any(record.key == f"{command} / {names.REQUEST}" for command in self.same_reply)
         return f"{title}; the reply has the same format." if same else f"{title}."
 
     def _row(self, record: RecordDraft, draft: FieldDraft) -> RowDeclaration:
@@ -97,13 +110,13 @@ class _Declarer:
     def _holds(self, record: RecordDraft, draft: FieldDraft) -> tuple[str, tuple[str, ...]]:
         """What a field is in Python, and the construct that reads it."""
         count = f"this.{draft.counted_by}"
+        if (draft.bits or draft.measures or draft.codes) and draft.size not in INTEGERS:
+            raise fault(draft.source, f"{draft.label} is no integer of 1, 2, 4 or 8 bytes")
         if draft.strides:
             return self._strided(record, draft, draft.strides, count)
         if draft.array:
             if not draft.counted_by:
-                raise SpecError(
-                    draft.source.file, draft.source.line, f"[[counts]] names no field that counts {draft.label}"
-                )
+                raise fault(draft.source, f"[[counts]] names no field that counts {draft.label}")
             self._declare(draft.array)
             return f"tuple[{draft.array}, ...]", ("Many", count, draft.array)
         if draft.size is None:
@@ -120,15 +133,17 @@ class _Declarer:
     ) -> tuple[str, tuple[str, ...]]:
         measured = self.drafts.field(f"{record.name}.{strides.measured}", strides)
         if not measured.measures or not draft.counted_by:
-            raise wrong(strides, f"{strides.measured} has to measure {record.name}, and a field to count {draft.name}")
+            raise fault(
+                strides.source, f"{strides.measured} has to measure {record.name}, and a field to count {draft.name}"
+            )
         self.drafts.table_of_codes(strides.codes, strides)
         self._declare(strides.codes)
         entries = []
         for code, name in strides.records:
             part = self.drafts.record(name, strides)
             self.drafts.field(f"{name}.{strides.selector}", strides)
-            if code not in self.members[strides.codes]:
-                raise wrong(strides, f"{strides.codes} has no {code}")
+            if code not in self.members[strides.codes] or not part.is_fixed:
+                raise fault(strides.source, f"{strides.codes} has no {code}, or {name} no fixed size")
             self._declare(name)
             entries.append((part.size, f"{strides.codes}.{code}", name))
         self.done[strides.union] = UnionDeclaration(strides.union, strides.constant, tuple(sorted(entries)))
@@ -143,15 +158,9 @@ class _Declarer:
         name = entry.name if entry else names.message_name(record.key) + names.camel(draft.name)
         naming, members = self._naming([bit.name for bit in draft.bits], entry.members if entry else {}, draft.source)
         bits = tuple((member, bit.first, bit.last) for member, bit in zip(members, draft.bits, strict=True))
-        if name not in self.done:
-            self.done[name] = FlagsDeclaration(name, record.key, draft.label, naming, bits)
-        elif not isinstance(there := self.done[name], FlagsDeclaration) or (there.naming, there.members) != (
-            naming,
-            bits,
-        ):
-            raise SpecError(
-                draft.source.file, draft.source.line, f"{name} has other bits already; [[flags]] tells them apart"
-            )
+        there = self.done.setdefault(name, FlagsDeclaration(name, record.key, draft.label, naming, bits))
+        if not isinstance(there, FlagsDeclaration) or (there.naming, there.members) != (naming, bits):
+            raise fault(draft.source, f"{name} has other bits already; [[flags]] tells them apart")
         return name
 
     def _codes(self, name: str, codes: CodesSpec) -> CodesDeclaration:
@@ -171,7 +180,7 @@ class _Declarer:
             inside = label.startswith(prefix) and label.endswith(suffix) and is_symbol(label)
             own = given.get(label) or names.constant(label[len(prefix) : len(label) - len(suffix)] if inside else label)
             if not names.is_name(own) or own in members:
-                raise SpecError(source.file, source.line, f"{label!r} cannot be the name of a member")
+                raise fault(source, f"{label!r} cannot be the name of a member")
             members.append(own)
             if f"{prefix}{own}{suffix}" != label:
                 odd[own] = label
@@ -179,37 +188,38 @@ class _Declarer:
 
     def _messages(self) -> Iterator[MappingDeclaration]:
         """Which record each command carries, and each reply."""
-        table = next((name for name, codes in self.drafts.codes.items() if codes.columns[1] == COMMAND_TITLE), None)
+        table = next(
+            (name for name, codes in self.drafts.codes.items() if codes.columns[1].casefold() == "command"), None
+        )
         commands = self.members[table] if table else {}
         empty = self._checked(commands)
-        for constant, message in (("REQUESTS", "Request"), ("REPLIES", "Reply")):
+        for constant, message in (("REQUESTS", names.REQUEST), ("REPLIES", names.REPLY)):
             entries = []
             for member, code in commands.items():
-                same = message == "Reply" and code.name in self.same_reply
-                key = f"{code.name} / {names.MESSAGES[0] if same else message}"
+                key = f"{code.name} / {names.REQUEST if code.name in self.same_reply else message}"
                 record = self.by_key.get(key)
                 if not record and key not in empty:
                     problem = f"{key} has no table, and the overlay does not say that it is empty"
-                    raise SpecError(code.source.file, code.source.line, problem)
+                    raise fault(code.source, problem)
                 entries.append((f"{table}.{member}", record or "None"))
             if entries:
-                what = "command" if message == "Request" else "reply"
+                what = "command" if message == names.REQUEST else "reply"
                 comment = f"What each {what} carries; None where it carries nothing."
                 yield MappingDeclaration(constant, comment, tuple(entries), optional=True)
 
     def _checked(self, commands: Mapping[str, CodeSpec]) -> set[str]:
         """The messages that the overlay calls empty; all that it says of messages fits the document."""
         known = {code.name for code in commands.values()}
-        messages = {f"{command} / {message}" for command in known for message in names.MESSAGES}
+        messages = {f"{command} / {message}" for command in known for message in (names.REQUEST, names.REPLY)}
         for same in self.overlay.of(SameReply):
             for command in same.commands:
-                if command not in known or f"{command} / Reply" in self.by_key:
-                    raise wrong(same, f"{command} is no command, or its reply has a table of its own")
+                if command not in known or f"{command} / {names.REPLY}" in self.by_key:
+                    raise fault(same.source, f"{command} is no command, or its reply has a table of its own")
         empty: set[str] = set()
         for entry in self.overlay.of(Empty):
             for message in entry.messages:
                 if message not in messages or message in self.by_key:
-                    raise wrong(entry, f"{message} is no message of a command, or has a table")
+                    raise fault(entry.source, f"{message} is no message of a command, or has a table")
                 empty.add(message)
         return empty
 
@@ -219,7 +229,7 @@ class _Declarer:
             for code, record in entry.records.items():
                 self.drafts.record(record, entry)
                 if code not in self.members[entry.codes]:
-                    raise wrong(entry, f"{entry.codes} has no {code}")
+                    raise fault(entry.source, f"{entry.codes} has no {code}")
             entries = tuple((f"{entry.codes}.{code}", record) for code, record in entry.records.items())
             yield MappingDeclaration(entry.constant, " ".join(entry.reason.split()), entries, optional=False)
 
@@ -229,7 +239,7 @@ class _Declarer:
             bits = {bit.name for path in entry.fields for bit in self.drafts.field(path, entry).bits}
             for path in entry.fields:
                 if not self.drafts.field(path, entry).bits:
-                    raise wrong(entry, f"{path} has no bits")
+                    raise fault(entry.source, f"{path} has no bits")
             for label in entry.members:
                 if label not in bits:
-                    raise wrong(entry, f"there is no bit {label!r} in {entry.name}")
+                    raise fault(entry.source, f"there is no bit {label!r} in {entry.name}")

@@ -35,10 +35,10 @@ Facts = Callable[[Row], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference: of a table, or of its row ``subject``. ``aspect`` is what differs: table, row, name, offset, size, …
+    """One difference: of a table, or of its row ``subject``. ``aspect`` is what differs: table, row, name, offset, …
 
-    ``old`` or ``new`` is "" where it is not there. ``where`` is its place in the old document, or in the new one where only
-    that has it.
+    ``old`` or ``new`` is "" where it is not there. ``where`` is its place in the old document, or in the new one where
+    only that has it.
     """
 
     table: str
@@ -64,7 +64,7 @@ class Change:
             return f"{what}: added: {self.new}"
         if not self.new:
             return f"{what}: removed: {self.old}"
-        return f"{what}: {VERBS.get(self.aspect, f'another {self.aspect},')} from {self.old} to {self.new}"
+        return f"{what}: {VERBS.get(self.aspect, f'{self.aspect} changed')} from {self.old} to {self.new}"
 
 
 def diff(old: Document, new: Document) -> list[Change]:
@@ -115,7 +115,8 @@ def _summary(table: TableSpec) -> str:
     match table:
         case LayoutSpec():
             size = sum(each.size or 0 for each in table.fields)
-            return f"{_count(table.fields, 'field')}, {size} bytes{'' if all(f.size for f in table.fields) else ' and more'}"
+            more = " and more" if any(each.size is None for each in table.fields) else ""
+            return f"{_count(table.fields, 'field')}, {size} bytes{more}"
         case CodesSpec():
             return _count(table.codes, "code")
         case ValuesSpec():
@@ -136,7 +137,7 @@ def _layout(old: LayoutSpec, new: LayoutSpec) -> Iterator[Change]:
 
     yield from _rows(old.key, "", old.fields, new.fields, facts, ("offset", "size"))
     if old.repeats != new.repeats:
-        words = {True: "rows that repeat", False: "no rows that repeat"}
+        words = {True: "rows above repeated", False: "none"}
         yield Change(old.key, "", "dots", words[old.repeats], words[new.repeats], old.source)
     news = {fold(each.name): each for each in new.fields}
     for was in old.fields:
@@ -150,7 +151,9 @@ def _layout(old: LayoutSpec, new: LayoutSpec) -> Iterator[Change]:
 
 
 def _bytes(size: int | None) -> str:
-    return "variable" if size is None else f"{size} bytes" if size != 1 else "1 byte"
+    if size is None:
+        return "variable"
+    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def _bit_names(field: FieldSpec) -> str:
@@ -171,7 +174,8 @@ def _codes(old: CodesSpec, new: CodesSpec) -> Iterator[Change]:
             **{title: each.notes[codes.columns.index(title) - 2] for title in shared},
         }
 
-    yield from _rows(old.key, "", old.codes, new.codes, facts(old), ("number",), facts(new))
+    # A number that has another name now is another code, not a renamed one: command 15 was once DIRTY_PAGES.
+    yield from _rows(old.key, "", old.codes, new.codes, facts(old), (), facts(new))
 
 
 def _values(old: ValuesSpec, new: ValuesSpec) -> Iterator[Change]:
@@ -199,7 +203,7 @@ def _rows(
     identity: tuple[str, ...],
     new_facts: Facts[Row] | None = None,
 ) -> Iterator[Change]:
-    """Differences of rows: the same by name, or renamed where all facts of ``identity`` agree. ``owner`` has the bits."""
+    """Differences of rows: the same by name, or renamed where all facts of ``identity`` agree; ``owner`` has bits."""
     new_facts = new_facts or facts
     left = {fold(row.name): row for row in news}
     pairs: list[tuple[Row, Row | None]] = [(row, left.pop(fold(row.name), None)) for row in olds]

@@ -10,7 +10,7 @@ from vfio_user_proto.errors import SpecError, UsageError
 
 LONGEST_FILE = 1 << 20
 LONGEST_BLOCK = 16 << 10  # lines without a blank one between; docutils needs the square of that in time
-# Everything that str.splitlines takes for the end of a line and an editor does not is here too: line numbers must agree.
+# What str.splitlines takes for the end of a line, and an editor does not, is here too: line numbers must agree.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -74,7 +74,7 @@ def current(path: Path) -> str | None:
 
 
 def first_difference(path: Path, text: str) -> tuple[int, str, str] | None:
-    """The first line in which the file is not ``text``: its number, what is there, what should be. None if all is equal."""
+    """The first line in which the file is not ``text``: its number, what is there, what should be. None if none is."""
     there = current(path)
     if there == text:
         return None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from vfio_user_proto.specdoc.grid import Grid, GridRow, Report
+from vfio_user_proto.specdoc.grid import Grid, GridRow, Report, RowError
 from vfio_user_proto.specdoc.specs import (
     DOTS,
     BitSpec,
@@ -36,10 +36,6 @@ VARIABLE = re.compile(r"variable\b\s*(.*)|([0-9]+\s*[+*]\s*\S.*)")
 BITS = re.compile(r"([0-9]{1,4})(?:\s*(?:-|to)\s*([0-9]{1,4}))?")
 
 Item = TypeVar("Item")
-
-
-class RowError(Exception):
-    """A row that its form cannot take; the text says why."""
 
 
 def model(grid: Grid, key: str, file: str, report: Report) -> TableSpec | None:
@@ -106,7 +102,7 @@ def _layout(grid: Grid, key: str, source: Source, report: Report) -> LayoutSpec:
             fields[-1] = replace(_owner(fields, row), bits=_bits(row.cells[-1].table, at.file, report))
             return
         name, offset_text, size_text = _texts(row, 3)
-        if name == DOTS and not offset_text and not size_text:
+        if name == DOTS and offset_text in ("", DOTS) and size_text in ("", DOTS):
             repeats = True
             return
         offset = _number(offset_text, "Offset")

@@ -10,12 +10,11 @@ from vfio_user_proto.specdoc.parse import Tree, line_of
 
 BLANK_ROW = re.compile(r"\s*\|[\s|]*\|\s*")
 
-
 Report = Callable[[int, str], None]
 
 
-class CellError(Exception):
-    """A cell that has no plain form; the text says why."""
+class RowError(Exception):
+    """A row that cannot be modelled; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +48,12 @@ class Grid:
 
 
 def grid(tree: Tree, table: nodes.table, report: Report) -> Grid | None:
-    """The plain form of ``table``. A row that has none goes to ``report`` with its line; None where the titles have none."""
+    """The plain form of ``table``, None where the titles have none. Rows that have none go to ``report``."""
     line = line_of(table)
     groups = [group for group in table.children if isinstance(group, nodes.tgroup)]
-    head = [
-        row for group in groups for part in group.children if isinstance(part, nodes.thead) for row in part.children
-    ]
-    body = [
-        row for group in groups for part in group.children if isinstance(part, nodes.tbody) for row in part.children
-    ]
+    parts = [part for group in groups for part in group.children]
+    head = [row for part in parts if isinstance(part, nodes.thead) for row in part.children]
+    body = [row for part in parts if isinstance(part, nodes.tbody) for row in part.children]
     titles = _row(tree, head[0], line, report) if len(head) == 1 else None
     if titles is None:
         report(line, f"a table needs one row of titles, this one has {len(head)}")
@@ -83,7 +79,7 @@ def _row(tree: Tree, row: nodes.Node, before: int, report: Report) -> GridRow | 
         line = next((part.line for part in entry.children if part.line), before)
         try:
             cells.append(_cell(tree, entry, line, report))
-        except CellError as error:
+        except RowError as error:
             report(line, str(error))
             return None
     return GridRow(tuple(cells), min((cell.line for cell in cells if cell.line > before), default=before))
@@ -92,13 +88,13 @@ def _row(tree: Tree, row: nodes.Node, before: int, report: Report) -> GridRow | 
 def _cell(tree: Tree, entry: nodes.Node, line: int, report: Report) -> Cell:
     parts = [part for part in entry.children if not isinstance(part, nodes.system_message)]
     if isinstance(entry, nodes.entry) and "morerows" in entry:
-        raise CellError("a cell over several rows; or has a table inside it a corner right below a corner of this one?")
+        raise RowError("a cell over several rows; or has a table inside it a corner right below a corner of this one?")
     if len(parts) == 1 and isinstance(parts[0], nodes.table):
         return Cell("", line, grid(tree, parts[0], report))
     for part in parts:
         if not isinstance(part, nodes.paragraph):
             kind = type(part).__name__.replace("_", " ")
-            raise CellError(f"a cell holds a {kind} among its text; only words, or one table, can be modelled")
+            raise RowError(f"a cell holds a {kind} among its text; only words, or one table, can be modelled")
     return Cell(" ".join(" ".join(part.astext().split()) for part in parts), line)
 
 

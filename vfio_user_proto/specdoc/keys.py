@@ -1,7 +1,7 @@
 """Names of sections and tables: how a table is found again in another revision, in the schemas and in the overlay.
 
-A key is the path of a section's titles from the nearest one that is a symbol of the protocol, "VFIO_USER_DMA_MAP / Request",
-or the section's own title where none is, "Header". " #2" behind it means the second table of its kind there.
+A key is the path of a section's titles from the nearest one that is a symbol of the protocol: "VFIO_USER_DMA_MAP /
+Request". It is the section's own title where none is: "Header". " #2" behind it is the second table of its kind there.
 """
 
 import re

@@ -18,8 +18,8 @@ class Text:
 class Group:
     """Items between brackets: ``opening`` is "row(" or "labels={", ``closing`` its partner with what follows.
 
-    ``literal`` is a list, a tuple or a dict, which is broken item by item; a call is first tried with all items on one line.
-    ``exploded`` has one item per line even where all would fit.
+    ``literal`` is a list, a tuple or a dict, which is broken item by item; a call is first tried with all items on one
+    line. ``exploded`` has one item per line even where all would fit.
     """
 
     opening: str

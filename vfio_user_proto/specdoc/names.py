@@ -7,7 +7,7 @@ from itertools import takewhile
 from vfio_user_proto.specdoc.keys import ORDINAL, is_symbol, ordinal_of, titles_of
 
 FAMILIES = ("VFIO_USER_", "VFIO_DEVICE_", "VFIO_")
-MESSAGES = ("Request", "Reply")
+REQUEST, REPLY = "Request", "Reply"  # the sections of a command
 
 
 def camel(text: str) -> str:
@@ -35,7 +35,7 @@ def without_family(symbol: str) -> str:
 def own_titles(key: str) -> tuple[str, ...]:
     """What a section is called: its title, with the command in front of Request and Reply."""
     titles = titles_of(key)
-    return titles[-2:] if titles[-1] in MESSAGES else titles[-1:]
+    return titles[-2:] if titles[-1] in (REQUEST, REPLY) else titles[-1:]
 
 
 def record_name(key: str) -> str:
@@ -45,13 +45,12 @@ def record_name(key: str) -> str:
 
 
 def message_name(key: str) -> str:
-    """``DmaMap`` of a request or a reply of VFIO_USER_DMA_MAP, which share the names of their bits; else the record's."""
-    name = record_name(key)
-    return next((name.removesuffix(message) for message in MESSAGES if titles_of(key)[-1] == message), name)
+    """``DmaMap`` for both messages of VFIO_USER_DMA_MAP, which share the names of bits; else the record's name."""
+    return record_name(key).removesuffix(titles_of(key)[-1] if titles_of(key)[-1] in (REQUEST, REPLY) else "")
 
 
 def affixes(names: list[str]) -> tuple[str, str]:
-    """What all symbols among the names begin and end with, up to and from an underscore; "" for what they do not share."""
+    """What all symbols among the names begin and end with, cut at an underscore; "" where they share nothing."""
     symbols = [name for name in names if is_symbol(name) and name.isupper()]
     if len(symbols) < 2:
         return "".join(symbol[: symbol.rfind("_") + 1] for symbol in symbols), ""

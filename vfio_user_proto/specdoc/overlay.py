@@ -1,7 +1,7 @@
 """Reads spec/overlay/*.toml: what the tables of a document cannot say, entry by entry, each with its reason.
 
-Names in an entry are the Python ones, ``Record.field``; only ``names`` itself speaks of sections. What an entry means stands
-with its class below; ``declare`` applies them.
+Names in an entry are the Python ones, ``Record.field``; only ``names`` itself speaks of sections. What an entry means
+stands with its class below; ``apply`` and ``declare`` carry it out.
 """
 
 import re
@@ -84,8 +84,8 @@ class Strides(Entry):
     """A field whose entries are records of several kinds and sizes.
 
     An entry's size is what the measured size of the record leaves for the field, divided by the count; its kind is what
-    that size and the ``selector`` in it say: ``records`` has (code, record). ``union`` and ``constant`` name the type and
-    the mapping.
+    that size and the ``selector`` in it say: ``records`` has (code, record). ``union`` and ``constant`` name the type
+    and the mapping.
     """
 
     field: str

@@ -27,7 +27,7 @@ class Tree:
 
 
 def parse(text: str, file: str) -> Tree:
-    """The tree of ``text``; ``file`` is the name that messages give it. SpecError where it is nested beyond all reason."""
+    """The tree of ``text``; ``file`` is the name that messages give it. SpecError where it is nested too deeply."""
     # The entity names of <isonum.txt> are part of docutils and harmless; substitutions stay unresolved here anyway.
     lines = ["" if ENTITIES.fullmatch(line) else line for line in text.splitlines()]
     settings = frontend.get_default_settings(Parser)

@@ -46,7 +46,7 @@ def document(root: Path = ROOT) -> Document:
 
 
 def module_texts(root: Path = ROOT) -> Mapping[Path, str]:
-    """What each generated module is to hold. SpecError where the document is not sound, or the overlay does not fit it."""
+    """What each generated module is to hold; SpecError where the document is not sound or the overlay does not fit."""
     tables = sound(document(root))
     words = overlay.read_text(load(str(root / OVERLAY)), OVERLAY)
     return {root / MODULE: python(declare(tables, words))}

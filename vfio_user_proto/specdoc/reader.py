@@ -1,4 +1,4 @@
-"""Reads a document: every table and every requirement, with the section that it belongs to and the line where it stands."""
+"""Reads a document: every table and every requirement, each with its section and its line."""
 
 import re
 from collections import Counter

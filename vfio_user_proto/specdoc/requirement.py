@@ -9,7 +9,7 @@ class requirement(nodes.General, nodes.Element):
 
 
 class RequirementDirective(Directive):
-    """Options: level, side, and the anchor in the published text (section, quote), perhaps the erratum that it follows."""
+    """Options: level, side, the anchor in the published text (section, quote), perhaps the erratum that it follows."""
 
     required_arguments = 1
     has_content = True

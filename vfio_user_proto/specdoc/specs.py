@@ -1,6 +1,6 @@
 """What a document says, in neutral form: layouts, code tables, values, JSON names and requirements.
 
-A spec knows the file and line that it was read from, and two specs are equal when they say the same, wherever they stand.
+A spec knows the file and line that it was read from. Two are equal when they say the same, wherever they stand.
 ``key`` says which table it is; see ``keys``.
 """
 
@@ -24,6 +24,11 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
+
+
+def fault(source: Source, message: str) -> SpecError:
+    """The error of what stands at ``source``."""
+    return SpecError(source.file, source.line, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class BitSpec:
 class FieldSpec:
     """One row of a layout: ``offset`` and ``size`` in bytes, size None for a variable one.
 
-    ``note`` is what the cell of the size says besides. A name in angle brackets is no field: it says what follows the layout.
+    ``note`` is what the cell of the size says besides. A name in angle brackets is no field: it is what follows.
     """
 
     name: str
@@ -164,7 +169,7 @@ Kind = TypeVar("Kind", LayoutSpec, CodesSpec, ValuesSpec, JsonSpec, TruthSpec)
 class Requirement:
     """One numbered statement: ``level`` of ``LEVELS``, ``side`` of ``SIDES``; ``key`` is the section where it stands.
 
-    ``section`` and ``quote`` anchor it in the published text; ``erratum`` names the entry of errata.toml that it follows.
+    ``section`` and ``quote`` anchor it in the published text; ``erratum`` is the entry of errata.toml that it follows.
     """
 
     id: str
@@ -178,7 +183,7 @@ class Requirement:
     source: Source = field(compare=False)
 
     def as_dict(self) -> dict[str, str | int]:
-        """The requirement for programs: it stands in ``section``; ``anchor`` and ``quote`` point to the published text."""
+        """The requirement for programs; ``section`` is where it stands, ``anchor`` that of the published text."""
         facts = {"id": self.id, "level": self.level, "side": self.side, "section": self.key, "text": self.text}
         anchor = {"anchor": self.section, "quote": self.quote, "erratum": self.erratum}
         return {**facts, **anchor, "file": self.source.file, "line": self.source.line}
