@@ -185,6 +185,29 @@ def test_wrong_input_gives_one_sentence_and_status_2(
     assert not (form and output.out)
 
 
+@pytest.mark.parametrize(("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_colours_unless_it_wants_none(
+    variables: dict[str, str], colored: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capfd
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert cli.main(["decode", RESET.hex()]) == 0
+    assert capsys.readouterr().out == f"argument\n{trace.describe(RESET, color=colored)}\n"
+
+
+def test_a_captured_message_without_bytes_is_shown_as_none(tmp_path: Path, capsys: Capfd) -> None:
+    path = tmp_path / "capture.jsonl"
+    path.write_text('{"from": "client", "hex": ""}')
+
+    assert cli.main(["decode", str(path)]) == 2
+    output = capsys.readouterr()
+    assert output.out == f"{path}:1: from client\n{trace.describe(b'')}\n"
+    assert output.err == f"vfio-user: {path}:1: Header.message_id at byte 0: 2 bytes are due, 0 are there\n"
+
+
 def test_a_broken_message_is_shown_as_far_as_it_goes(capsys: Capfd) -> None:
     assert cli.main(["decode", BROKEN.hex()]) == 2
     assert capsys.readouterr().out == f"argument\n{trace.describe(BROKEN)}\n"

@@ -104,6 +104,11 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Client], object], Any, str]] = {
         (m.DeviceGetRegionInfoReply(index=2), "fds"),
         "DeviceGetRegionInfoReply.index is 2, 1 was asked for",
     ),
+    "a cut region info": (
+        lambda client: client.region_info(1),
+        (m.DeviceGetIrqInfoReply(index=1), "fds"),
+        "VFIO_USER_DEVICE_GET_REGION_INFO reply.DeviceGetRegionInfoReply.size at byte 32: 8 bytes are due, 0 are there",
+    ),
     "two descriptors": (
         lambda client: client.region_info(1),
         (m.DeviceGetRegionInfoReply(index=1), "fds"),

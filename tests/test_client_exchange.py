@@ -15,7 +15,7 @@ from serving import Serving, eventfds
 from vfio_user_proto import messages as m
 from vfio_user_proto import unix, wire
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client import OFFER, Client
+from vfio_user_proto.client import OFFER, Client, MemoryMap
 from vfio_user_proto.craft import craft
 from vfio_user_proto.devices import testdev
 from vfio_user_proto.errors import (
@@ -23,7 +23,7 @@ from vfio_user_proto.errors import (
     RemoteProtocolError,
     TransportError,
 )
-from vfio_user_proto.events import CommandReceived
+from vfio_user_proto.events import CommandReceived, ReplyReceived
 from vfio_user_proto.messages import Command
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -163,6 +163,7 @@ def test_replies_are_matched_in_any_order() -> None:
             client.send(Command.DEVICE_GET_IRQ_INFO, m.DeviceGetIrqInfoRequest(index=index)) for index in range(3)
         ]
         found = [client.wait(each).message.payload for each in pending]
+        assert not client._awaited
     assert [each.index for each in found if isinstance(each, m.DeviceGetIrqInfoReply)] == [0, 1, 2]
 
 
@@ -206,6 +207,40 @@ def test_a_late_reply_is_dropped_with_its_descriptors() -> None:
         assert client.device_info().num_irqs == 1
 
 
+def test_the_deadline_can_be_changed_and_switched_off() -> None:
+    """None waits for ever, also after a short deadline; a short one holds, also after None."""
+    pause = threading.Event()
+    patient = [True, True]
+
+    def answer(event: CommandReceived) -> Any:
+        if not patient:
+            return None
+        patient.pop()
+        pause.wait(0.2)
+        return m.DeviceGetInfoReply(num_irqs=4)
+
+    with Fake(answer) as server, server.connect(timeout=0.1) as client:
+        for timeout in (None, 10):
+            client.timeout = timeout
+            assert client.device_info().num_irqs == 4
+        client.timeout = None
+        client._main.arm(None)
+        client.timeout = 0.05
+        with pytest.raises(TransportError, match=r"within 0.05 s"):
+            client.device_info()
+
+
+def test_a_larger_transfer_than_the_default_is_taken_where_it_was_offered() -> None:
+    size = 4 << 20
+    large = Capabilities(max_data_xfer_size=size)
+
+    def answer(event: CommandReceived) -> m.RegionReadReply:
+        return m.RegionReadReply(data=bytes(size))
+
+    with Fake(answer, peer=large) as server, server.connect(offer=large) as client:
+        assert len(client.region_read(0, 0, size)) == size
+
+
 def test_the_deadline_is_for_the_whole_call() -> None:
     """A server that sends one byte at a time, each soon enough, does not stretch it."""
     fed = threading.Event()
@@ -234,6 +269,37 @@ def test_a_server_that_does_not_read_meets_the_deadline() -> None:
         with pytest.raises(TransportError, match=r"VFIO_USER_REGION_WRITE cannot be sent within 0.2 s"):
             client.region_write(0, 0, bytes(100 << 20), no_reply=True)
         ready.set()
+
+
+def test_answers_for_a_server_that_does_not_read_are_bounded() -> None:
+    """It asks for 40 MiB before it reads: we stop taking its questions, and go on when it reads."""
+    asked, size = 40, 1 << 20
+    due: list[int] = []
+    answered = 0
+
+    class Watched(MemoryMap):
+        def read(self, address: int, count: int) -> bytes:
+            due.append(client._main.due)
+            return super().read(address, count)
+
+    def answer(event: Any) -> Any:
+        nonlocal answered
+        if isinstance(event, ReplyReceived):
+            answered += 1
+            return reply_to(first[0]) if answered == asked else None
+        first.append(event)
+        request = m.DmaReadRequest(address=0, count=size)
+        server.engine._awaited.update({(number, int(Command.DMA_READ)): 1 for number in range(asked)})
+        return [craft(Command.DMA_READ, request, message_id=number) for number in range(asked)]
+
+    first: list[CommandReceived] = []
+    memory = Watched()
+    memory.add(0, bytearray(size))
+    with Fake(answer) as server, server.connect(memory=memory) as client:
+        server.engine.limit = 2 * size
+        client.reset()
+    assert len(due) == asked
+    assert max(due) < 4 * size
 
 
 def test_a_reply_that_nobody_waits_for_leaves_no_descriptor() -> None:

@@ -59,9 +59,11 @@ def test_memory_is_found_by_address() -> None:
     buffer = bytearray(b"0123456789")
     memory.add(0x1000, buffer, 4, offset=2)
     memory.add(0x1004, memoryview(bytearray(4)))
+    memory.add(0x3000, memoryview(b"fixed"), writeable=False)
     memory.add((1 << 64) - 4, bytearray(4))
 
     assert memory.read(0x1000, 4) == b"2345"
+    assert memory.read(0x3000, 5) == b"fixed"
     memory.write(0x1001, b"xy")
     assert buffer == b"012xy56789"
     assert memory.read((1 << 64) - 1, 1) == b"\0"
@@ -96,6 +98,7 @@ def test_memory_in_a_file_that_became_shorter_is_refused() -> None:
         ((0x1000, bytearray(0)), "0 bytes from 0 on do not lie"),
         (((1 << 64) - 7, bytearray(8)), "8 bytes from 0 on do not lie"),
         ((-1, bytearray(8)), "8 bytes from 0 on do not lie"),
+        ((0x2000, memoryview(b"abc")), "the buffer is read-only"),
         ((0x2000, 5), "the size of a file must be given"),
         ((0xFFF, bytearray(2)), "there is memory at 0xfff already"),
         ((0x1001, bytearray(1)), "there is memory at 0x1001 already"),

@@ -1,6 +1,6 @@
 """The engine without I/O: two of them connected, every broken rule, and no descriptor ever lost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -27,13 +27,15 @@ from vfio_user_proto.messages import (
 from vfio_user_proto.model import Record
 from vfio_user_proto.states import Role, State
 
+Feed = Callable[[Connection, bytes, tuple[int, ...]], None]
+
 
 def whole(engine: Connection, data: bytes, fds: tuple[int, ...]) -> None:
     """Hand over a message in pieces as large as the engine wants."""
     while data:
-        piece, data = data[: engine.wanted], data[engine.wanted :]
-        engine.receive(piece, fds)
-        fds = ()
+        size = engine.wanted
+        engine.receive(data[:size], fds)
+        data, fds = data[size:], ()
 
 
 def byte_by_byte(engine: Connection, data: bytes, fds: tuple[int, ...]) -> None:
@@ -44,7 +46,7 @@ def byte_by_byte(engine: Connection, data: bytes, fds: tuple[int, ...]) -> None:
 class ConnectionPair:
     """A client and a server engine; what one sends is at once received by the other, and both are checked."""
 
-    def __init__(self, feed: Callable[[Connection, bytes, tuple[int, ...]], None] = whole, ready: bool = True) -> None:
+    def __init__(self, feed: Feed = whole, ready: bool = True) -> None:
         self.client, self.server = Connection(Role.CLIENT), Connection(Role.SERVER)
         self.feed = feed
         if ready:
@@ -55,12 +57,7 @@ class ConnectionPair:
         return self.client if role is Role.CLIENT else self.server
 
     def command(
-        self,
-        sender: Role,
-        command: int,
-        payload: Record | None = None,
-        fds: tuple[int, ...] = (),
-        no_reply: bool = False,
+        self, sender: Role, command: int, payload: Record | None = None, fds: Sequence[int] = (), no_reply: bool = False
     ) -> CommandReceived:
         outgoing = self.of(sender).command(command, payload, fds=fds, no_reply=no_reply)
         event = self.deliver(sender, outgoing)
@@ -158,10 +155,9 @@ def test_version_is_answered_even_without_a_wish_for_it() -> None:
     assert (pair.client.state, pair.client.unanswered) == (State.READY, 0)
 
 
-def test_message_ids_wrap_and_are_counted_when_they_meet(pair: ConnectionPair) -> None:
+def test_message_ids_wrap_and_are_counted_when_they_meet() -> None:
     """65536 commands in flight use every id; one more uses an id twice, and both replies are awaited."""
-    engine = Connection(Role.CLIENT)
-    engine.state = State.READY
+    engine = ConnectionPair().client
     first = engine.command(Command.DEVICE_RESET)
     for _ in range(0xFFFF):
         engine.command(Command.DEVICE_RESET)
@@ -202,9 +198,7 @@ READY = {
 @pytest.mark.parametrize("feed", [whole, byte_by_byte])
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize(("data", "problem"), READY.values(), ids=READY)
-def test_a_broken_rule_ends_the_connection(
-    data: bytes, problem: str, role: Role, feed: Callable[[Connection, bytes, tuple[int, ...]], None]
-) -> None:
+def test_a_broken_rule_ends_the_connection(data: bytes, problem: str, role: Role, feed: Feed) -> None:
     engine = ConnectionPair().of(role)
     with pytest.raises(RemoteProtocolError) as caught:
         feed(engine, data, (8, 9))

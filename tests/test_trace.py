@@ -212,6 +212,61 @@ VFIO_USER_DEVICE_GET_INFO command, broken, 26 bytes
   0x18  trailing      00 00                                            |..|
   ! Header.message_size at byte 4: says 99 bytes, the message has 26""",
     ),
+    "a cut array": (
+        craft(Command.REGION_WRITE_MULTI, m.RegionWriteMultiRequest(wr_cnt=9, wrs=(m.DeviceWrite(),)), extra=b"ab"),
+        """
+VFIO_USER_REGION_WRITE_MULTI command, broken, 50 bytes
+  0x00  message_id    0
+  0x02  command       15 VFIO_USER_REGION_WRITE_MULTI
+  0x04  message_size  50 (0x32)
+  0x08  flags         COMMAND
+  0x0c  error         0
+  0x10  wr_cnt        9
+  0x18  wrs[0]
+  0x18    offset      0
+  0x20    region      0
+  0x24    count       0
+  0x28    data        0
+  0x30  trailing      61 62                                            |ab|
+  ! VFIO_USER_REGION_WRITE_MULTI command.RegionWriteMultiRequest.wrs at byte 24: 216 bytes are due, 26 are there""",
+    ),
+    "cut sub-regions": (
+        craft(
+            Command.DEVICE_GET_REGION_IO_FDS,
+            m.DeviceGetRegionIoFdsReply(argsz=26, count=2, sub_regions=(b"abcde",)),
+            kind=1,
+        ),
+        """
+VFIO_USER_DEVICE_GET_REGION_IO_FDS reply, broken, 37 bytes
+  0x00  message_id      0
+  0x02  command         6 VFIO_USER_DEVICE_GET_REGION_IO_FDS
+  0x04  message_size    37 (0x25)
+  0x08  flags           REPLY (0x1)
+  0x0c  error           0
+  0x10  argsz           26 (0x1a)
+  0x14  flags           0
+  0x18  index           0
+  0x1c  count           2
+  0x20  sub_regions[0]  61 62 63 64 65                                   |abcde|
+  ! VFIO_USER_DEVICE_GET_REGION_IO_FDS reply.DeviceGetRegionIoFdsReply.sub_regions at byte 32: \
+10 bytes are due, 5 are there""",
+    ),
+    "more than 255 bytes": (
+        craft(Command.DEVICE_RESET, extra=bytes(240)),
+        "\n".join(
+            [
+                "",
+                "VFIO_USER_DEVICE_RESET command, 256 bytes",
+                "  0x000  message_id    0",
+                "  0x002  command       13 VFIO_USER_DEVICE_RESET",
+                "  0x004  message_size  256 (0x100)",
+                "  0x008  flags         COMMAND",
+                "  0x00c  error         0",
+                f"  0x010  trailing      {bytes(16).hex(' ')}  |{'.' * 16}|",
+                *(f"  0x{at:03x}                {bytes(16).hex(' ')}  |{'.' * 16}|" for at in range(32, 256, 16)),
+            ]
+        ),
+    ),
     "less than a header": (
         b"\1\0\2",
         """

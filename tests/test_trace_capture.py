@@ -28,7 +28,7 @@ def test_a_capture_file_is_read_and_written(tmp_path: Path) -> None:
 
 def test_a_capture_without_head_or_descriptors(tmp_path: Path) -> None:
     path = tmp_path / "traffic.jsonl"
-    path.write_text('\n{"from": "client", "hex": "00 01"}\r\n\n')
+    path.write_text('\n{"from": "client", "fds": 0, "hex": "00 01"}\r\n\n')
 
     assert trace.read_capture(path) == trace.Capture({}, (trace.Captured("client", b"\0\1"),))
 

@@ -64,14 +64,14 @@ def decode(options: argparse.Namespace) -> int:
             continue
         count += 1
         message = None
-        if found.data or not problem:
+        if not problem:
             try:
                 message = wire.decode(found.data)
             except DecodeError as error:
                 problem = str(error)
         if options.json and message is not None:
             print(json.dumps({**_about(found.captured), **trace.as_json(message)}))
-        elif not options.json and (found.data or message is not None):
+        elif not options.json and not found.problem:
             separator = "\n" if count > 1 else ""
             print(f"{separator}{found.place}{_sender(found.captured)}\n{trace.describe(found.data, color=color)}")
         if problem:

@@ -60,9 +60,10 @@ MINOR: Final = 2
 class Client(Asking):
     """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
 
-    Every method raises ErrorReply where the server refuses, RemoteProtocolError where its reply contradicts the request or
-    itself, TransportError past the deadline or when the server is gone, EncodeError and LocalProtocolError for what cannot be
-    asked. ``version`` is what was agreed on, ``offer`` our capabilities, ``peer`` the server's.
+    The methods are named after the commands, whose sections in the document say what they do. Every one raises ErrorReply
+    where the server refuses, RemoteProtocolError where its reply contradicts the request or itself, TransportError past the
+    deadline or when the server is gone, EncodeError and LocalProtocolError for what cannot be asked. ``version`` is what was
+    agreed on, ``offer`` our capabilities, ``peer`` the server's.
     """
 
     offer: Capabilities

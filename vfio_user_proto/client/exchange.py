@@ -232,7 +232,6 @@ class Exchange:
                 answer = line.engine.error(event, refusal.errno or errno.EIO)
             if answer is not None:
                 line.put(answer.data, ())
-                line.push()
         elif line is self._main:
             self._ended = "the server closed it"
         else:

@@ -40,7 +40,7 @@ class MemoryMap:
         """Let the server reach ``size`` bytes of ``memory`` from byte ``offset`` on, at ``address``.
 
         ``memory`` is a buffer, or the descriptor of a file, which stays the caller's; its size must then be given. Raises
-        ValueError for what overlaps, or reaches beyond the buffer.
+        ValueError for what overlaps, reaches beyond the buffer, or could not be written.
         """
         view = memory if isinstance(memory, int) else memoryview(memory).cast("B")
         if size is None:
@@ -51,6 +51,8 @@ class MemoryMap:
             raise ValueError(f"{size} bytes from {offset} on do not lie at {address:#x}")
         if not isinstance(view, int) and offset + size > len(view):
             raise ValueError(f"{size} bytes from {offset} on are more than the buffer has")
+        if not isinstance(view, int) and view.readonly and writeable:
+            raise ValueError("the buffer is read-only")
         if any(address < part.address + part.size and part.address < address + size for part in self._parts):
             raise ValueError(f"there is memory at {address:#x} already")
         self._parts.append(_Part(address, size, view, offset, readable, writeable))
