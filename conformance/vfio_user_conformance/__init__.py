@@ -1,0 +1,1 @@
+"""The judge: a conformance suite for vfio-user servers, on pytest."""

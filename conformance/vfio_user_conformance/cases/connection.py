@@ -1,0 +1,74 @@
+"""What a server keeps and gives up when its client leaves."""
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.dma_map import PAGE, request
+from vfio_user_conformance.cases.region_access import PATTERN, read, write
+from vfio_user_conformance.descriptors import Memfd
+from vfio_user_conformance.expect import Released, Reply
+from vfio_user_conformance.facts import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
+from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Send, Together
+from vfio_user_proto.craft import craft
+from vfio_user_proto.messages import Command, DeviceGetInfoRequest
+
+MEMORY = Memfd()
+# While this is held the server has not noticed that its client left.
+MAPPED = Send(request(0x10000, PAGE), fds=(MEMORY,))
+
+CASES = [
+    Case(
+        ident="connection/next-client",
+        requirement="disconnect.survived",
+        stimulus=(Reconnect(), Reconnect(), Send(DeviceGetInfoRequest())),
+        expect=Reply(),
+        catches=("second-client-hangs",),
+    ),
+    Case(
+        ident="connection/cut-in-header",
+        requirement="disconnect.survived",
+        given=(MAPPED,),
+        stimulus=(Raw(craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())[:9]), Disconnect()),
+        expect=Released(MEMORY),
+        catches=("client-lost-in-header-crash",),
+    ),
+    Case(
+        ident="connection/cut-in-payload",
+        requirement="disconnect.survived",
+        given=(MAPPED,),
+        stimulus=(Raw(craft(Command.DMA_MAP, request(0x20000))[:30]), Disconnect()),
+        expect=Released(MEMORY),
+        catches=("client-lost-in-payload-crash",),
+    ),
+    Case(
+        ident="connection/lost-with-replies-due",
+        requirement="disconnect.survived",
+        given=(MAPPED,),
+        stimulus=(Together((read(LARGEST, 0, LARGEST_SIZE),) * 64), Disconnect()),
+        expect=Released(MEMORY),
+        catches=("client-lost-with-replies-due-crash",),
+    ),
+    Case(
+        ident="connection/mappings-removed",
+        requirement="disconnect.unmap-all",
+        given=(Send(request(0x10000)),),
+        stimulus=(Reconnect(), Send(request(0x10000))),
+        expect=Reply(),
+        catches=("mappings-outlive-client",),
+    ),
+    Case(
+        ident="connection/memory-closed",
+        requirement="disconnect.unmap-all",
+        given=(MAPPED,),
+        stimulus=Disconnect(),
+        expect=Released(MEMORY),
+        catches=("memory-outlives-client",),
+    ),
+    Case(
+        ident="connection/state-kept",
+        requirement="disconnect.state-kept",
+        needs=(SCRATCH_KEEPS,),
+        given=(write(PATTERN),),
+        stimulus=(Reconnect(), read(SCRATCH_REGION, SCRATCH, 8)),
+        expect=Reply(data=PATTERN[:8]),
+        catches=("client-lost-resets-device",),
+    ),
+]

@@ -1,0 +1,84 @@
+"""VFIO_USER_DMA_UNMAP: exactly one mapping, let go of before the reply."""
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.dma_map import PAGE, request
+from vfio_user_conformance.descriptors import Memfd
+from vfio_user_conformance.expect import ANYTHING, ErrorReply, Released, Reply
+from vfio_user_conformance.steps import Send
+from vfio_user_proto.messages import DmaUnmapRequest
+
+MEMORY = Memfd()
+
+
+def unmap(address: int, size: int = PAGE, flags: int = 0) -> Send:
+    """Take a range of client memory away."""
+    return Send(DmaUnmapRequest(flags=flags, address=address, size=size))
+
+
+def mismatch(what: str, address: int, size: int) -> Case:
+    """A range that is not one of the two mappings of two pages each, from 0x10000 on."""
+    return Case(
+        ident=f"dma-unmap/{what}",
+        requirement="dma-unmap.mismatch",
+        given=(Send(request(0x10000, 2 * PAGE)), Send(request(0x12000, 2 * PAGE))),
+        stimulus=(unmap(address, size), unmap(0x10000, 2 * PAGE), unmap(0x12000, 2 * PAGE)),
+        expect=(ErrorReply(), Reply(), Reply()),
+        catches=(f"unmap-{what}-accepted",),
+    )
+
+
+CASES = [
+    Case(
+        ident="dma-unmap/reply",
+        requirement="dma-unmap.reply",
+        given=(Send(request(0x10000)),),
+        stimulus=unmap(0x10000),
+        expect=Reply(fds=0),
+        catches=("unmap-reply-empty",),
+    ),
+    Case(
+        ident="dma-unmap/reply-echoes",
+        requirement="dma-unmap.reply-echo",
+        given=(Send(request(0x10000)),),
+        stimulus=unmap(0x10000),
+        expect=Reply(address=0x10000, size=PAGE),
+        catches=("unmap-echoes-nothing",),
+    ),
+    Case(
+        ident="dma-unmap/released",
+        requirement="dma-unmap.released",
+        given=(Send(request(0x10000), fds=(MEMORY,)),),
+        stimulus=unmap(0x10000),
+        expect=(Reply(), Released(MEMORY, at_once=True)),
+        catches=("unmap-keeps-descriptor",),
+    ),
+    Case(
+        ident="dma-unmap/mapped-again",
+        requirement="dma-unmap.released",
+        given=(Send(request(0x10000)),),
+        stimulus=(unmap(0x10000), Send(request(0x10000))),
+        expect=(Reply(), Reply()),
+        catches=("unmap-range-stays-taken",),
+    ),
+    mismatch("first-part", 0x10000, PAGE),
+    mismatch("last-part", 0x11000, PAGE),
+    mismatch("larger", 0x10000, 3 * PAGE),
+    mismatch("two-mappings", 0x10000, 4 * PAGE),
+    mismatch("unknown-range", 0x40000, PAGE),
+    Case(
+        ident="dma-unmap/twice",
+        requirement="dma-unmap.mismatch",
+        given=(Send(request(0x10000)),),
+        stimulus=(unmap(0x10000), unmap(0x10000)),
+        expect=(Reply(), ErrorReply()),
+        catches=("unmap-twice-accepted",),
+    ),
+    Case(
+        ident="dma-unmap/flags",
+        requirement="dma-unmap.flags",
+        given=(Send(request(0x10000)),),
+        stimulus=unmap(0x10000, flags=1 << 7),
+        expect=ANYTHING,
+        catches=("unmap-flags-crash",),
+    ),
+]

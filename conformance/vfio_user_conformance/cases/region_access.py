@@ -1,0 +1,162 @@
+"""VFIO_USER_REGION_READ, REGION_WRITE and REGION_WRITE_MULTI: what is read and written, and where nothing is."""
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.expect import REFUSED, Either, EmptyReply, ErrorReply, HangUp, Reply, long
+from vfio_user_conformance.facts import (
+    MAPPABLE,
+    MAX_XFER,
+    NUM_REGIONS,
+    SCRATCH,
+    SCRATCH_KEEPS,
+    SCRATCH_REGION,
+    WRITE_MULTIPLE,
+    size_of,
+)
+from vfio_user_conformance.steps import Send
+from vfio_user_proto.messages import (
+    DeviceWrite,
+    RegionReadRequest,
+    RegionWriteMultiRequest,
+    RegionWriteRequest,
+)
+
+CONFIG = 7
+PATTERN = bytes(range(0x41, 0x51))
+
+
+def read(region: int, offset: int, count: int) -> Send:
+    """Read from a region."""
+    return Send(RegionReadRequest(region=region, offset=offset, count=count))
+
+
+def write(data: bytes, offset: int = SCRATCH, count: int | None = None, extra: bytes = b"") -> Send:
+    """Write to the scratch bytes; ``count`` may say something else than the data."""
+    request = RegionWriteRequest(region=SCRATCH_REGION, offset=offset, data=data)
+    return Send(request if count is None else request.replace(count=count), extra=extra)
+
+
+def nowhere(what: str, request: Send, fault: str) -> Case:
+    """An access to what is not there."""
+    return Case(
+        ident=f"region-access/{what}",
+        requirement="read-write.bad-range",
+        stimulus=request,
+        expect=REFUSED,
+        catches=(fault,),
+    )
+
+
+CASES = [
+    Case(
+        ident="region-access/read",
+        requirement="read-write.reply-data",
+        stimulus=read(CONFIG, 0, 4),
+        expect=Reply(count=4, data=long(4), fds=0),
+        catches=("read-data-longer-than-count",),
+    ),
+    Case(
+        ident="region-access/read-echoes",
+        requirement="read-write.echo",
+        stimulus=read(CONFIG, 4, 8),
+        expect=Reply(offset=4, region=CONFIG, count=8),
+        catches=("read-echoes-nothing",),
+    ),
+    Case(
+        ident="region-access/read-odd-width",
+        requirement="get-region-info.access-flags",
+        stimulus=read(CONFIG, 1, 3),
+        expect=Reply(offset=1, region=CONFIG, count=3),
+        catches=("read-odd-width-refused",),
+    ),
+    Case(
+        ident="region-access/read-to-the-end",
+        requirement="get-region-info.access-flags",
+        stimulus=read(CONFIG, size_of(CONFIG) - 4, 4),
+        expect=Reply(count=4),
+        catches=("read-last-bytes-refused",),
+    ),
+    Case(
+        ident="region-access/read-mappable",
+        requirement="read-write.even-if-mapped",
+        stimulus=read(MAPPABLE, 0, 4),
+        expect=Reply(count=4),
+        catches=("read-mappable-refused",),
+    ),
+    nowhere("behind-the-end", read(CONFIG, size_of(CONFIG), 4), "read-behind-the-end-crash"),
+    nowhere("across-the-end", read(CONFIG, size_of(CONFIG) - 2, 4), "read-across-the-end-crash"),
+    nowhere("range-wraps", read(CONFIG, 2**64 - 2, 4), "read-wrap-crash"),
+    nowhere("no-such-region", read(NUM_REGIONS, 0, 4), "read-no-such-region-crash"),
+    nowhere("count-largest", read(CONFIG, 0, 0xFFFFFFFF), "read-count-largest-crash"),
+    nowhere("over-the-limit", read(CONFIG, 0, MAX_XFER + 1), "read-over-the-limit-hangs"),
+    Case(
+        ident="region-access/count-zero",
+        requirement="read-write.zero-count",
+        stimulus=read(CONFIG, 0, 0),
+        expect=Either(Reply(data=b""), EmptyReply(), ErrorReply(), HangUp()),
+        catches=("read-count-zero-hangs",),
+    ),
+    Case(
+        ident="region-access/write",
+        requirement="region-write.reply",
+        stimulus=write(PATTERN),
+        expect=Reply(fds=0),
+        catches=("write-reply-with-data",),
+    ),
+    Case(
+        ident="region-access/write-echoes",
+        requirement="read-write.echo",
+        stimulus=write(PATTERN),
+        expect=Reply(offset=SCRATCH, region=SCRATCH_REGION, count=len(PATTERN)),
+        catches=("write-echoes-nothing",),
+    ),
+    Case(
+        ident="region-access/write-read-back",
+        requirement="get-region-info.access-flags",
+        needs=(SCRATCH_KEEPS,),
+        stimulus=(write(PATTERN), read(SCRATCH_REGION, SCRATCH + 4, 8)),
+        expect=(Reply(), Reply(data=PATTERN[4:12])),
+        catches=("write-lost",),
+    ),
+    Case(
+        ident="region-access/write-without-data",
+        requirement="region-write.data",
+        stimulus=write(PATTERN[:4], count=8),
+        expect=REFUSED,
+        catches=("write-short-data-accepted",),
+    ),
+    Case(
+        ident="region-access/write-with-too-much",
+        requirement="region-write.data",
+        stimulus=write(PATTERN[:4], extra=bytes(4)),
+        expect=REFUSED,
+        catches=("write-long-data-accepted",),
+    ),
+    Case(
+        ident="region-access/write-several",
+        requirement="write-multi.reply",
+        stimulus=(
+            Send(
+                RegionWriteMultiRequest(
+                    wrs=(
+                        DeviceWrite(region=SCRATCH_REGION, offset=SCRATCH, count=4, data=0x11111111),
+                        DeviceWrite(region=SCRATCH_REGION, offset=SCRATCH + 4, count=4, data=0x22222222),
+                    )
+                )
+            ),
+            read(SCRATCH_REGION, SCRATCH, 8),
+        ),
+        expect=(Reply(wr_cnt=2), Reply(data=b"\x11\x11\x11\x11\x22\x22\x22\x22")),
+        needs=(WRITE_MULTIPLE, SCRATCH_KEEPS),
+        catches=("write-several-does-one",),
+    ),
+    Case(
+        ident="region-access/write-several-count",
+        requirement="write-multi.count",
+        stimulus=Send(
+            RegionWriteMultiRequest(wr_cnt=2**61, wrs=(DeviceWrite(region=SCRATCH_REGION, offset=SCRATCH, count=4),))
+        ),
+        expect=REFUSED,
+        needs=(WRITE_MULTIPLE,),
+        catches=("write-several-count-unchecked",),
+    ),
+]

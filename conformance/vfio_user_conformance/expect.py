@@ -1,0 +1,335 @@
+"""What a case accepts; every expectation prints itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vfio_user_conformance.descriptors import Descriptor, EventFd
+from vfio_user_conformance.facts import Facts, resolve
+from vfio_user_conformance.peer import HungUp, Received, Seen, Silence, type_of
+from vfio_user_conformance.words import command_name, errno_name, plural, shown
+from vfio_user_proto.messages import Command, MessageType
+
+if TYPE_CHECKING:
+    from vfio_user_conformance.session import Session
+
+
+class Problem(NamedTuple):
+    """What is not as expected; ``requirement`` where that is a more general one than the case's own.
+
+    ``missing`` where the reply itself did not come: then nothing more particular can be said than the case does.
+    """
+
+    text: str
+    requirement: str = ""
+    missing: bool = False
+
+
+class Asked(NamedTuple):
+    """A command that was sent, and that a reply has to answer."""
+
+    message_id: int
+    command: int
+
+
+# The requirement that fixes the payload of each command's reply.
+LAYOUTS: Mapping[int, str] = {
+    Command.VERSION: "version.reply-layout",
+    Command.DMA_MAP: "dma-map.reply-empty",
+    Command.DMA_UNMAP: "dma-unmap.reply",
+    Command.DEVICE_GET_INFO: "get-info.reply-layout",
+    Command.DEVICE_GET_REGION_INFO: "get-region-info.reply-layout",
+    Command.DEVICE_GET_REGION_IO_FDS: "region-io-fds.argsz",
+    Command.DEVICE_GET_IRQ_INFO: "get-irq-info.reply-layout",
+    Command.DEVICE_SET_IRQS: "set-irqs.reply-empty",
+    Command.REGION_READ: "read-write.reply-data",
+    Command.REGION_WRITE: "region-write.reply",
+    Command.DEVICE_RESET: "reset.empty",
+    Command.REGION_WRITE_MULTI: "write-multi.reply",
+    Command.DEVICE_FEATURE: "feature.reply-same",
+    Command.MIG_DATA_READ: "mig-data-read.data",
+    Command.MIG_DATA_WRITE: "mig-data-write.reply-empty",
+}
+
+
+# What every missing reply, and every one too many, breaks.
+UNANSWERED = "header.reply-to-each"
+
+
+class Expectation:
+    """What one command is to bring about."""
+
+    def takes(self, seen: Seen) -> bool:
+        """Whether ``seen`` is of this kind at all, right or wrong."""
+        raise NotImplementedError
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        """What is wrong with ``seen``; nothing where it is as expected."""
+        raise NotImplementedError
+
+    def choose(self, seen: Seen, asked: Asked, facts: Facts) -> "Expectation":
+        """The one of several alternatives by which ``seen`` is to be judged."""
+        return self
+
+
+class Reply(Expectation):
+    """A reply that says success, with these fields.
+
+    ``fds`` is how many descriptors come with it, None for any number; ``whole`` judges what no single field shows.
+    """
+
+    def __init__(self, *, fds: int | None = None, whole: "Whole | None" = None, **fields: Any) -> None:
+        self.fds, self.whole, self.fields = fds, whole, fields
+
+    def takes(self, seen: Seen) -> bool:
+        return isinstance(seen, Received) and not seen.message.is_error
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        if not isinstance(seen, Received):
+            return _nothing(seen)
+        message = seen.message
+        found = _of_any_reply(seen, asked)
+        if message.is_error:
+            return [*found, Problem(f"it was refused with {errno_name(message.header.error)}")]
+        if seen.problem:
+            return [*found, Problem(f"the payload does not decode: {seen.problem}", LAYOUTS.get(asked.command, ""))]
+        if message.trailing:
+            text = f"the reply has {plural(len(message.trailing), 'byte')} more than its table"
+            found.append(Problem(text, LAYOUTS.get(asked.command, "")))
+        if self.fds is not None and self.fds != len(seen.fds):
+            found.append(Problem(f"{plural(len(seen.fds), 'descriptor')} came, not {self.fds}"))
+        values = message.payload.as_dict() if message.payload is not None else {}
+        for name, wanted in self.fields.items():
+            if not _fits(wanted, values[name], facts):
+                found.append(Problem(f"{name} is {shown(values[name])}, not {shown(resolve(wanted, facts))}"))
+        if self.whole is not None and (text := self.whole.problem(seen)):
+            found.append(Problem(text))
+        return found
+
+    def __str__(self) -> str:
+        parts = [f"{name} {shown(value)}" for name, value in self.fields.items()]
+        if self.fds is not None:
+            parts.append(plural(self.fds, "descriptor"))
+        if self.whole is not None:
+            parts.append(self.whole.words)
+        return f"a reply{' with ' if parts else ''}{', '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class ErrorReply(Expectation):
+    """A refusal: the header alone, with the Error bit; ``errno`` is the number it must carry, 0 for any.
+
+    ``under`` is the requirement that demands a refusal at all, where that is not the case's own.
+    """
+
+    errno: int = 0
+    under: str = ""
+
+    def takes(self, seen: Seen) -> bool:
+        return isinstance(seen, Received) and seen.message.is_error
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        if not isinstance(seen, Received):
+            return _nothing(seen)
+        found = _of_any_reply(seen, asked)
+        if not seen.message.is_error:
+            return [*found, Problem("it was carried out, not refused", self.under)]
+        if self.errno and seen.message.header.error != self.errno:
+            found.append(Problem(f"the error is {errno_name(seen.message.header.error)}, not {errno_name(self.errno)}"))
+        return found
+
+    def __str__(self) -> str:
+        return f"an error reply{f' with {errno_name(self.errno)}' if self.errno else ''}"
+
+
+@dataclass(frozen=True)
+class EmptyReply(Expectation):
+    """A reply that says success with a header alone, for a command whose replies have a payload."""
+
+    def takes(self, seen: Seen) -> bool:
+        return isinstance(seen, Received) and not seen.message.is_error and seen.message.header.message_size == 16
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return _of_any_reply(seen, asked) if isinstance(seen, Received) and self.takes(seen) else [Problem(str(seen))]
+
+    def __str__(self) -> str:
+        return "a reply without payload"
+
+
+@dataclass(frozen=True)
+class HangUp(Expectation):
+    """The target closes the connection."""
+
+    def takes(self, seen: Seen) -> bool:
+        return isinstance(seen, HungUp)
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return [] if self.takes(seen) else [Problem("the connection was not closed")]
+
+    def __str__(self) -> str:
+        return "closing the connection"
+
+
+@dataclass(frozen=True)
+class NoReply(Expectation):
+    """Nothing, which a query sent afterwards proves."""
+
+    def takes(self, seen: Seen) -> bool:
+        return isinstance(seen, Silence)
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return [] if self.takes(seen) else [Problem(f"what came is {seen}")]
+
+    def __str__(self) -> str:
+        return "no reply"
+
+
+class Either(Expectation):
+    """One of several: the first that fits, else the first of the kind that was seen."""
+
+    def __init__(self, *accepted: Expectation) -> None:
+        self.accepted = accepted
+
+    def takes(self, seen: Seen) -> bool:
+        return any(each.takes(seen) for each in self.accepted)
+
+    def choose(self, seen: Seen, asked: Asked, facts: Facts) -> Expectation:
+        chosen = [each.choose(seen, asked, facts) for each in self.accepted if each.takes(seen)] or [self.accepted[0]]
+        return next((each for each in chosen if not each.problems(seen, asked, facts)), chosen[0])
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return self.choose(seen, asked, facts).problems(seen, asked, facts)
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.accepted))
+
+
+@dataclass(frozen=True)
+class Erratum(Expectation):
+    """A reading that the text's contradictions allow; accepted, and reported as such."""
+
+    accepted: Expectation
+
+    def takes(self, seen: Seen) -> bool:
+        return self.accepted.takes(seen)
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return self.accepted.problems(seen, asked, facts)
+
+    def __str__(self) -> str:
+        return f"{self.accepted} (erratum)"
+
+
+REFUSED = Either(ErrorReply(), HangUp())
+"""What a command that is wrong earns where the text leaves open how."""
+
+ANYTHING = Either(Reply(), ErrorReply(), HangUp())
+"""Where the text is silent: whatever it is, it is reported; only a crash, a hang and a loss of step are wrong."""
+
+
+class AfterCheck:
+    """What must hold when everything is answered; it brings no message."""
+
+    def check(self, session: "Session") -> list[Problem]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Released(AfterCheck):
+    """Nobody but us holds the descriptor any more; ``at_once`` where that is so before the reply comes.
+
+    ``under`` is the requirement that it belongs to, where that is not the case's own.
+    """
+
+    descriptor: Descriptor
+    at_once: bool = False
+    under: str = ""
+
+    def check(self, session: "Session") -> list[Problem]:
+        seconds = 0.0 if self.at_once else session.timing.reply
+        if session.handle(self.descriptor).wait_released(seconds):
+            return []
+        return [Problem(f"{self.descriptor} is still held{' after the reply' if self.at_once else ''}", self.under)]
+
+    def __str__(self) -> str:
+        return f"{self.descriptor} let go of{' before the reply' if self.at_once else ''}"
+
+
+@dataclass(frozen=True)
+class Signalled(AfterCheck):
+    """The eventfd was signalled just this often."""
+
+    descriptor: EventFd
+    times: int = 1
+
+    def check(self, session: "Session") -> list[Problem]:
+        count = session.handle(self.descriptor).count(session.timing.reply if self.times else 0)
+        return [] if count == self.times else [Problem(f"{self.descriptor} was signalled {plural(count, 'time')}")]
+
+    def __str__(self) -> str:
+        return f"{self.descriptor} signalled {plural(self.times, 'time')}"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A condition on a reply and its descriptors together; ``problem`` says what is wrong, "" where nothing is."""
+
+    words: str
+    problem: Callable[[Received], str]
+
+
+@dataclass(frozen=True)
+class Is:
+    """A condition on a field, with the words for it."""
+
+    words: str
+    test: Callable[[Any], bool]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def at_least(number: int) -> Is:
+    return Is(f"at least {number}", lambda value: value >= number)
+
+
+def at_most(number: int) -> Is:
+    return Is(f"at most {number}", lambda value: value <= number)
+
+
+def with_bits(bits: int) -> Is:
+    return Is(f"with {bits!s}", lambda value: value & bits == bits)
+
+
+def without_bits(bits: int) -> Is:
+    return Is(f"without {bits!s}", lambda value: not value & bits)
+
+
+def long(size: int) -> Is:
+    return Is(f"of {plural(size, 'byte')}", lambda value: len(value) == size)
+
+
+def _fits(wanted: Any, value: Any, facts: Facts) -> bool:
+    return wanted.test(value) if isinstance(wanted, Is) else bool(resolve(wanted, facts) == value)
+
+
+def _nothing(seen: Seen) -> list[Problem]:
+    """Where a reply was due and none came."""
+    return [Problem(str(seen), UNANSWERED, missing=True)]
+
+
+def _of_any_reply(seen: Received, asked: Asked) -> list[Problem]:
+    """What holds for every reply, whatever the command (section Header)."""
+    header, found = seen.message.header, list[Problem]()
+    if type_of(seen.message) != MessageType.REPLY:
+        found.append(Problem("the message that came is a command, not a reply", "header.type"))
+    if header.message_id != asked.message_id:
+        text = f"the reply has the id {header.message_id:#06x}, the command had {asked.message_id:#06x}"
+        found.append(Problem(text, "header.echo"))
+    if header.command != asked.command:
+        text = f"the reply is one to {command_name(header.command)}, the command was {command_name(asked.command)}"
+        found.append(Problem(text, "header.echo"))
+    if seen.message.is_error and header.message_size != 16:
+        text = f"the error reply has a payload of {plural(header.message_size - 16, 'byte')}"
+        found.append(Problem(text, "header.error-reply-empty"))
+    return found

@@ -1,0 +1,229 @@
+"""What a target says about itself, asked once per run; and numbers in cases that stand for an answer."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vfio_user_conformance.profile import Profile, Scratch
+from vfio_user_proto import capabilities, regioncaps
+from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.errors import DecodeError
+from vfio_user_proto.messages import (
+    Command,
+    DeviceFeature,
+    DeviceFeatureFlags,
+    DeviceFeatureRequest,
+    DeviceFlags,
+    DeviceGetInfoReply,
+    DeviceGetInfoRequest,
+    DeviceGetIrqInfoReply,
+    DeviceGetIrqInfoRequest,
+    DeviceGetRegionInfoReply,
+    DeviceGetRegionInfoRequest,
+    DeviceGetRegionIoFdsReply,
+    DeviceGetRegionIoFdsRequest,
+    IrqInfoFlags,
+    RegionInfoFlags,
+    SparseMmap,
+    VersionRequest,
+)
+from vfio_user_proto.model import Record
+
+# Room for every reply to a query.
+ARGSZ = 0x1000
+# An index that is asked for even if the target claims to have thousands of regions.
+MOST = 64
+
+
+class NotApplicable(Exception):
+    """The target does not offer what the case needs; the text says what."""
+
+
+@dataclass
+class Facts:
+    """The target's own words. What it did not answer is missing here: cases about the queries themselves tell why.
+
+    ``incomplete`` tells why the survey ended early, "" where it did not.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    major: int = 0
+    minor: int = 0
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    device: DeviceGetInfoReply = field(default_factory=DeviceGetInfoReply)
+    regions: dict[int, DeviceGetRegionInfoReply] = field(default_factory=dict)
+    irqs: dict[int, DeviceGetIrqInfoReply] = field(default_factory=dict)
+    io_fds: dict[int, DeviceGetRegionIoFdsReply] = field(default_factory=dict)
+    migration: bool = False
+    incomplete: str = ""
+
+    def agree(self, reply: VersionRequest) -> None:
+        """Note what the target answered to the usual proposal."""
+        self.major, self.minor = reply.version_major, reply.version_minor
+        with contextlib.suppress(DecodeError):
+            self.capabilities = capabilities.parse(reply.version_data)
+
+    def survey(self, ask: Callable[[int, Record], Record | None]) -> None:
+        """Fill in everything; ``ask`` sends one query and returns the reply's payload, None where it was refused."""
+        device = ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())
+        if isinstance(device, DeviceGetInfoReply):
+            self.device = device
+        for index in range(min(self.device.num_regions, MOST)):
+            region = ask(Command.DEVICE_GET_REGION_INFO, DeviceGetRegionInfoRequest(argsz=ARGSZ, index=index))
+            if isinstance(region, DeviceGetRegionInfoReply):
+                self.regions[index] = region
+                io_fds = ask(Command.DEVICE_GET_REGION_IO_FDS, DeviceGetRegionIoFdsRequest(argsz=ARGSZ, index=index))
+                if isinstance(io_fds, DeviceGetRegionIoFdsReply):
+                    self.io_fds[index] = io_fds
+        for index in range(min(self.device.num_irqs, MOST)):
+            irq = ask(Command.DEVICE_GET_IRQ_INFO, DeviceGetIrqInfoRequest(index=index))
+            if isinstance(irq, DeviceGetIrqInfoReply):
+                self.irqs[index] = irq
+        flags = DeviceFeatureFlags(DeviceFeatureFlags.GET | DeviceFeature.MIGRATION)
+        self.migration = ask(Command.DEVICE_FEATURE, DeviceFeatureRequest(argsz=16, flags=flags)) is not None
+
+
+class Fact(int):
+    """A number that the target, or its profile, will give: it stands in a case, prints its name, and can be added to."""
+
+    name: str
+    read: Callable[[Facts], int]
+
+    def __new__(cls, name: str, read: Callable[[Facts], int]) -> "Fact":
+        fact = super().__new__(cls, 0)
+        fact.name, fact.read = name, read
+        return fact
+
+    def __add__(self, other: int) -> "Fact":
+        return Fact(f"{self.name} + {other}", lambda facts: self.read(facts) + other)
+
+    def __sub__(self, other: int) -> "Fact":
+        return Fact(f"{self.name} - {other}", lambda facts: self.read(facts) - other)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    __str__ = __repr__
+
+
+def resolve(value: Any, facts: Facts) -> Any:
+    """``value`` with each fact replaced by its number, in records and arrays too. Raises NotApplicable."""
+    if isinstance(value, Fact):
+        return value.read(facts)
+    if isinstance(value, Record):
+        return value.replace(**{name: resolve(each, facts) for name, each in value.as_dict().items()})
+    if isinstance(value, tuple):
+        return tuple(resolve(each, facts) for each in value)
+    return value
+
+
+def size_of(region: int) -> Fact:
+    """The size of one region, where it has one."""
+
+    def read(facts: Facts) -> int:
+        found = facts.regions.get(region)
+        if found is None or not found.size:
+            raise NotApplicable(f"region {region} has no size")
+        return found.size
+
+    return Fact(f"size of region {region}", read)
+
+
+def _first(what: str, choose: Callable[[Facts], list[int]]) -> Callable[[Facts], int]:
+    def read(facts: Facts) -> int:
+        found = choose(facts)
+        if not found:
+            raise NotApplicable(what)
+        return found[0]
+
+    return read
+
+
+def _scratch(part: Callable[[Scratch], int]) -> Callable[[Facts], int]:
+    def read(facts: Facts) -> int:
+        if facts.profile.scratch is None:
+            raise NotApplicable("the profile names no scratch bytes")
+        return part(facts.profile.scratch)
+
+    return read
+
+
+def _flag(what: str, test: Callable[[Facts], bool]) -> Callable[[Facts], int]:
+    return _first(what, lambda facts: [1] if test(facts) else [])
+
+
+SCRATCH_REGION = Fact("scratch region", _scratch(lambda scratch: scratch.region))
+SCRATCH = Fact("scratch offset", _scratch(lambda scratch: scratch.offset))
+SCRATCH_KEEPS = Fact(
+    "scratch bytes that keep what is written",
+    _first(
+        "no scratch bytes keep what is written",
+        lambda facts: [1] if facts.profile.scratch and facts.profile.scratch.keeps else [],
+    ),
+)
+NUM_REGIONS = Fact("num_regions", lambda facts: facts.device.num_regions)
+NUM_IRQS = Fact("num_irqs", lambda facts: facts.device.num_irqs)
+MAX_XFER = Fact("max_data_xfer_size", lambda facts: facts.capabilities.max_data_xfer_size)
+
+LARGEST = Fact(
+    "the largest readable region",
+    _first(
+        "no region can be read",
+        lambda facts: sorted(_regions(facts, RegionInfoFlags.READ), key=lambda index: -facts.regions[index].size),
+    ),
+)
+LARGEST_SIZE = Fact("its size, at most 4096", lambda facts: min(facts.regions[LARGEST.read(facts)].size, 4096))
+WITH_CAPABILITIES = Fact(
+    "a region with capabilities",
+    _first(
+        "no region has capabilities",
+        lambda facts: [index for index, each in facts.regions.items() if each.argsz > each.fixed_size],
+    ),
+)
+CAPABILITIES_ARGSZ = Fact("its argsz", lambda facts: facts.regions[WITH_CAPABILITIES.read(facts)].argsz)
+_MMAP_CAPS = RegionInfoFlags.MMAP | RegionInfoFlags.CAPS
+WITH_AREAS = Fact(
+    "a region with areas to map",
+    _first(
+        "no region has areas to map",
+        lambda facts: [i for i in _regions(facts, _MMAP_CAPS) if _has_areas(facts.regions[i])],
+    ),
+)
+MAPPABLE = Fact(
+    "a mappable region",
+    _first("no region can be mapped", lambda facts: _regions(facts, RegionInfoFlags.MMAP)),
+)
+WITH_IO_FDS = Fact(
+    "a region with sub-regions",
+    _first("no region has I/O descriptors", lambda facts: [i for i, each in facts.io_fds.items() if each.count]),
+)
+WITHOUT_IO_FDS = Fact(
+    "a region without sub-regions",
+    _first(
+        "every region that answers has I/O descriptors",
+        lambda facts: [i for i, each in facts.io_fds.items() if not each.count],
+    ),
+)
+IO_FDS_ARGSZ = Fact("its argsz", lambda facts: facts.io_fds[WITH_IO_FDS.read(facts)].argsz)
+IRQ = Fact("an interrupt type with eventfds", _first("no interrupt type takes eventfds", lambda facts: _irqs(facts)))
+IRQ_COUNT = Fact("its count", lambda facts: facts.irqs[IRQ.read(facts)].count)
+RESETTABLE = Fact(
+    "the reset flag", _flag("the device does not offer reset", lambda f: bool(f.device.flags & DeviceFlags.RESET))
+)
+WRITE_MULTIPLE = Fact(
+    "write_multiple", _flag("write_multiple is not offered", lambda facts: facts.capabilities.write_multiple)
+)
+MIGRATION = Fact("the migration feature", _flag("the migration feature is refused", lambda facts: facts.migration))
+
+
+def _regions(facts: Facts, flags: RegionInfoFlags) -> list[int]:
+    return [index for index, each in facts.regions.items() if each.flags & flags == flags and each.size >= 8]
+
+
+def _has_areas(info: DeviceGetRegionInfoReply) -> bool:
+    return any(isinstance(link.content, SparseMmap) for link in regioncaps.walk(info)[0])
+
+
+def _irqs(facts: Facts) -> list[int]:
+    return [index for index, each in facts.irqs.items() if each.flags & IrqInfoFlags.EVENTFD and each.count]

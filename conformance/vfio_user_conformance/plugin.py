@@ -1,0 +1,94 @@
+"""The cases as pytest items; the runner hands this plugin to pytest, which never finds it by itself."""
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vfio_user_conformance import cases
+from vfio_user_conformance.case import Case, catalogue
+from vfio_user_conformance.driver import Bench, result_of
+from vfio_user_conformance.verdict import EXECUTED, FINDINGS, Outcome, Result
+
+_PROPERTY = "vfio-user-conformance"
+
+
+class Finding(Exception):
+    """The case found something; the result is already with the item."""
+
+
+class Suite:
+    """The plugin: a bench, the cases that were chosen, and the results as they come."""
+
+    def __init__(self, bench: Bench, chosen: list[Case]) -> None:
+        self.bench, self.chosen = bench, {case.ident: case for case in chosen}
+        self.results: list[Result] = []
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> "Section | None":
+        if file_path.stem not in cases.SECTIONS:
+            return None
+        return Section.from_parent(parent, path=file_path, bench=self.bench)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Bring the cases into the order of the document; leave out those that were not chosen."""
+        order = {ident: place for place, ident in enumerate(catalogue())}
+        items[:] = sorted((item for item in items if item.name in self.chosen), key=lambda item: order[item.name])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """A case that could not be judged is our error, and its result says so."""
+        if isinstance(item, CaseItem) and call.excinfo is not None:
+            error = call.excinfo.value
+            if not isinstance(error, (Finding, pytest.skip.Exception)):
+                item.keep(result_of(item.case, Outcome.ERROR, f"{type(error).__name__}: {error}"))
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            found: Any = dict(report.user_properties)[_PROPERTY]
+            self.results.append(Result(**{**found, "outcome": Outcome(found["outcome"])}))
+            self._progress()
+
+    def _progress(self) -> None:
+        if sys.stderr.isatty():
+            end = "" if len(self.results) < len(self.chosen) else "\r\033[K"
+            count = f"{len(self.results)}/{len(self.chosen)}"
+            print(f"\r\033[K{count} {self.results[-1].ident}{end}", end="", file=sys.stderr, flush=True)
+
+
+class Section(pytest.File):
+    """One module of cases."""
+
+    def __init__(self, *, bench: Bench, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.bench = bench
+
+    def collect(self) -> Iterator["CaseItem"]:
+        for case in importlib.import_module(f"{cases.__name__}.{self.path.stem}").CASES:
+            yield CaseItem.from_parent(self, name=case.ident, case=case, bench=self.bench)
+
+
+class CaseItem(pytest.Item):
+    """One case."""
+
+    def __init__(self, *, case: Case, bench: Bench, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.case, self.bench = case, bench
+
+    def runtest(self) -> None:
+        result = self.bench.run(self.case)
+        self.keep(result)
+        if result.outcome in FINDINGS:
+            raise Finding(f"{result.outcome}: {result.reason}")
+        if result.outcome not in EXECUTED:
+            pytest.skip(result.reason)
+
+    def keep(self, result: Result) -> None:
+        """Leave the result where every report of this item carries it."""
+        self.user_properties.append((_PROPERTY, dataclasses.asdict(result)))

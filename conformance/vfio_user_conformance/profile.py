@@ -1,0 +1,121 @@
+"""What no probe can know of a target, and what is known to be wrong with it: the files in targets/."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vfio_user_conformance.verdict import FINDINGS, Known, Outcome
+from vfio_user_proto.errors import UsageError
+
+# What a case may do to a target only when that was allowed.
+HAZARDS: Mapping[str, str] = {
+    "reset": "resets the device",
+    "irq": "sets and triggers interrupts",
+    "migration": "changes the migration state",
+    "write": "writes to regions outside the scratch bytes",
+    "stress": "sends a lot, or takes long",
+}
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Bytes of a region that may be overwritten; ``keeps`` where they are memory, so that they read as written."""
+
+    region: int
+    offset: int
+    size: int
+    keeps: bool = True
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One target file."""
+
+    name: str = ""
+    version: str = ""
+    scratch: Scratch | None = None
+    allow: frozenset[str] = frozenset()
+    known: tuple[Known, ...] = ()
+
+
+def path_of(source: str) -> Path:
+    """Where a target file is: ``source`` itself, or the one of that name that comes with the suite."""
+    if "/" in source or source.endswith(".toml"):
+        return Path(source)
+    return Path(str(files("vfio_user_conformance"))) / "targets" / f"{source}.toml"
+
+
+def load(source: str) -> Profile:
+    """Read a target file, by path or by the name of one that comes with the suite. Raises UsageError."""
+    path = path_of(source)
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source}: {error}") from None
+    try:
+        return _profile(content)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _profile(content: dict[str, Any]) -> Profile:
+    _check(content, "the file", optional=("name", "version", "scratch", "allow", "known"))
+    scratch = content.get("scratch")
+    if scratch is not None:
+        _check(scratch, "[scratch]", ("region", "offset", "size"), ("keeps",))
+    return Profile(
+        name=content.get("name", ""),
+        version=content.get("version", ""),
+        scratch=None if scratch is None else Scratch(**scratch),
+        allow=allowed(content.get("allow", [])),
+        known=tuple(_known(entry) for entry in content.get("known", [])),
+    )
+
+
+def _known(entry: dict[str, str]) -> Known:
+    _check(entry, "[[known]]", ("case", "class", "reason"), ("link",))
+    outcome = Outcome(entry["class"])
+    if outcome not in FINDINGS or not entry["reason"].strip():
+        raise ValueError(f"the known finding {entry['case']!r} needs a class that is a finding, and a reason")
+    return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""))
+
+
+def _check(table: dict[str, Any], name: str, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+    """A table has what it must have, and nothing that nobody knows."""
+    missing = [key for key in required if key not in table]
+    unknown = [key for key in table if key not in (*required, *optional)]
+    if missing or unknown:
+        raise ValueError(f"{name} lacks {missing[0]}" if missing else f"{name} has an unknown {unknown[0]!r}")
+
+
+def allowed(names: list[str]) -> frozenset[str]:
+    """Check names of hazards; "all" is all of them. Raises ValueError."""
+    if wrong := [name for name in names if name not in HAZARDS and name != "all"]:
+        raise ValueError(f"{wrong[0]!r} is none of {', '.join(HAZARDS)}, all")
+    return frozenset(HAZARDS) if "all" in names else frozenset(names)
+
+
+def update_known(path: Path, known: Sequence[Known]) -> None:
+    """Write ``known`` in place of the entries of the target file ``path``, which end it. Raises UsageError."""
+    try:
+        text = path.read_text()
+        head = text[: text.find("[[known]]")] if "[[known]]" in text else text
+        path.write_text("\n".join([head.rstrip() + "\n", *map(_dump, known)]))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _dump(entry: Known) -> str:
+    fields = {"case": entry.case, "class": entry.outcome, "reason": entry.reason, "link": entry.link}
+    lines = [f"{name} = {_quoted(value)}" for name, value in fields.items() if value]
+    return "\n".join(["[[known]]", *lines]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

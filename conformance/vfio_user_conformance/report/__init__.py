@@ -1,0 +1,1 @@
+"""What a run is told as: for terminals, programs, CI servers and browsers."""

@@ -1,0 +1,49 @@
+"""The report for programs."""
+
+import json
+from typing import Any
+
+from vfio_user_conformance.about import SPEC, SUITE
+from vfio_user_conformance.verdict import Report, Result
+
+
+def render(report: Report) -> str:
+    """The report as JSON text: suite, spec, target, summary, results; further members may come."""
+    return json.dumps(content(report), indent=1) + "\n"
+
+
+def content(report: Report) -> dict[str, Any]:
+    """The report as plain values."""
+    return {
+        "suite": SUITE,
+        "spec": SPEC,
+        "target": report.target,
+        "profile": report.profile,
+        "strict": report.strict,
+        "seed": None,
+        "duration_s": round(report.seconds, 3),
+        "status": report.status,
+        "verdict": report.verdict,
+        "summary": {str(outcome): count for outcome, count in report.counts.items()},
+        "stale": list(report.stale),
+        "results": [_result(result) for result in report.results],
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        "id": result.ident,
+        "section": result.section,
+        "requirement": result.requirement,
+        "level": result.level,
+        "outcome": str(result.outcome),
+        "reason": result.reason,
+        "duration_s": round(result.duration, 6),
+        "evidence": result.evidence or None,
+        "broken": result.broken or None,
+        "known": result.known or None,
+        "stimulus": result.stimulus,
+        "expected": result.expected,
+        "came": result.came,
+        "stderr": result.stderr,
+    }

@@ -1,0 +1,36 @@
+"""How reports write numbers, fields, errors and commands."""
+
+import errno
+from typing import Any
+
+from vfio_user_proto.messages import Command
+
+
+def errno_name(number: int) -> str:
+    """ "EEXIST", "no errno" for 0, the number where it has no name."""
+    return errno.errorcode.get(number, f"errno {number}") if number else "no errno"
+
+
+def command_name(command: int) -> str:
+    """The document's name of a command, or its number."""
+    return Command(command).document_name if command in set(Command) else f"command {command}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def said(fields: dict[str, Any]) -> str:
+    """Fields for people."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in fields.items())
+
+
+def shown(value: object) -> str:
+    """One value: small numbers decimal, large ones hexadecimal, long data cut."""
+    if type(value) is int:
+        return hex(value) if value >= 4096 else str(value)
+    if isinstance(value, bytes):
+        return f"{plural(len(value), 'byte')}{' ' + value[:16].hex(' ', 4) if value else ''}{'…' if len(value) > 16 else ''}"
+    if isinstance(value, tuple):
+        return f"[{'; '.join(said(each.as_dict()) if hasattr(each, 'as_dict') else shown(each) for each in value)}]"
+    return str(value)

@@ -1,0 +1,303 @@
+# What the driver makes of servers of every kind: right, wrong, silent, dying, and out of step.
+from errno import EEXIST
+
+import pytest
+from judging import INFO, Serving, bench, plain, refusal, reply
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.expect import REFUSED, ErrorReply, Expectation, NoReply, Reply
+from vfio_user_conformance.facts import MAPPABLE
+from vfio_user_conformance.peer import Timing
+from vfio_user_conformance.steps import Disconnect, Reconnect, Send
+from vfio_user_conformance.target import End
+from vfio_user_conformance.verdict import Outcome, Result
+from vfio_user_proto.craft import craft
+from vfio_user_proto.errors import TargetError
+from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, RegionReadRequest
+from vfio_user_proto.wire import Message
+
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+MAP = Send(DmaMapRequest(address=0x1000, size=0x1000))
+QUERY = Send(DeviceGetInfoRequest(), message_id=7)
+
+
+def case(
+    stimulus: Send = MAP, expect: Expectation | None = None, requirement: str = "dma-map.overlap", **more: object
+) -> Case:
+    return Case(ident="x/y", requirement=requirement, stimulus=stimulus, expect=expect or ErrorReply(), **more)  # type: ignore[arg-type]
+
+
+def run(one: Case, serving: Serving = plain, **more: object) -> Result:
+    made = bench(serving, **more)
+    try:
+        return made.run(one)
+    finally:
+        made.target.close()
+
+
+def to_map(answer: bytes | None) -> Serving:
+    """Answers DMA_MAP with these bytes, None for closing."""
+    return lambda message: answer if message.header.command == Command.DMA_MAP else plain(message)
+
+
+def answering(change: object) -> Serving:
+    """Answers DMA_MAP with what ``change`` makes of the command."""
+    return lambda message: change(message) if message.header.command == Command.DMA_MAP else plain(message)  # type: ignore[operator]
+
+
+def test_what_is_expected_passes() -> None:
+    result = run(case())
+
+    assert (result.outcome, result.reason) == (Outcome.PASS, "")
+    assert result.came == "VFIO_USER_DMA_MAP error reply, id 0x0102, EINVAL"
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("requirement", "outcome"),
+    [("dma-map.overlap", Outcome.FAIL), ("dma-map.adjacent", Outcome.DEVIATION), ("dma-map.bad-range", Outcome.INFO)],
+)
+def test_the_level_of_the_requirement_makes_the_outcome(requirement: str, outcome: Outcome) -> None:
+    result = run(case(requirement=requirement), answering(reply))
+
+    assert (result.outcome, result.broken) == (outcome, requirement)
+    assert result.reason == "it was carried out, not refused"
+
+
+def test_a_graver_requirement_that_is_broken_too_decides() -> None:
+    result = run(case(requirement="dma-map.bad-range"), answering(lambda to: reply(to, b"1234", flags=0x21, error=22)))
+
+    assert (result.outcome, result.broken) == (Outcome.FAIL, "header.error-reply-empty")
+
+
+def test_an_info_case_tells_what_was_seen() -> None:
+    result = run(case(requirement="dma-map.bad-range"))
+
+    assert result.outcome is Outcome.INFO
+    assert "EINVAL" in result.came
+
+
+def test_silence_is_proved_by_a_query_that_is_answered() -> None:
+    silent = to_map(b"")
+
+    assert run(case(expect=NoReply()), silent).outcome is Outcome.PASS
+    result = run(case(), silent)
+    assert (result.outcome, result.reason) == (Outcome.FAIL, "no reply; the query after it was answered")
+
+
+def test_no_answer_at_all_is_a_hang() -> None:
+    stuck = False
+
+    def serving(message: Message) -> bytes:
+        nonlocal stuck
+        stuck = stuck or message.header.command == Command.DMA_MAP
+        return b"" if stuck else plain(message)
+
+    result = run(case(), serving)
+    assert (result.outcome, result.reason) == (Outcome.HANG, "nothing came")
+
+
+def test_a_second_reply_is_one_too_many() -> None:
+    result = run(case(), answering(lambda to: refusal(to) + refusal(to)))
+
+    assert (result.outcome, result.broken) == (Outcome.FAIL, "header.reply-to-each")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [craft(Command.DMA_MAP, kind=1, message_id=0x99), bytes(16), b"\1\0", b"\0\0\0\0\x30\0\0\0" + bytes(8)],
+    ids=["a reply to nothing", "no header", "a part of a header", "a part of a message"],
+)
+def test_what_nobody_asked_for_is_a_loss_of_step(extra: bytes) -> None:
+    closing = False
+
+    def serving(message: Message) -> bytes | None:
+        nonlocal closing
+        if closing:
+            return None
+        closing = message.header.command == Command.DMA_MAP
+        return refusal(message) + extra if closing else plain(message)
+
+    assert run(case(), serving).outcome is Outcome.DESYNC
+
+
+def test_closing_is_right_only_where_it_is_accepted() -> None:
+    assert run(case(expect=REFUSED), to_map(None)).outcome is Outcome.PASS
+    result = run(case(), to_map(None))
+    assert (result.outcome, result.broken) == (Outcome.FAIL, "dma-map.overlap")
+
+
+def test_closing_after_the_reply_is_seen() -> None:
+    refused = False
+
+    def serving(message: Message) -> bytes | None:
+        nonlocal refused
+        if refused and message.header.command == Command.DEVICE_GET_INFO:
+            refused = False
+            return None
+        refused = message.header.command == Command.DMA_MAP
+        return plain(message)
+
+    assert run(case(), serving).reason == "the connection was closed afterwards"
+    assert run(case(expect=REFUSED), serving).outcome is Outcome.PASS
+
+
+def test_a_program_that_ends_by_itself_after_a_refusal_is_noted() -> None:
+    result = run(case(expect=REFUSED), to_map(None), connections=1, end=End("exit status 1", crashed=False))
+
+    assert result.outcome is Outcome.PASS
+    assert result.came == "the connection was closed; the program ended (exit status 1)"
+
+
+def test_a_program_that_was_killed_is_a_crash_whatever_was_expected() -> None:
+    result = run(case(expect=REFUSED), to_map(None), connections=1, end=End("killed by SIGSEGV", crashed=True))
+
+    assert (result.outcome, result.reason, result.broken) == (Outcome.CRASH, "killed by SIGSEGV", "security.validate")
+    assert result.stderr == "what it printed"
+
+
+def test_a_crash_where_other_cases_ran_before_is_tried_again_alone() -> None:
+    made = bench(to_map(None), connections=1, end=End("killed by SIGSEGV", crashed=True))
+    first = iter([False, True])
+
+    def renew() -> bool:
+        made.target.connections = 1  # type: ignore[attr-defined]
+        return next(first)
+
+    made.target.renew = renew  # type: ignore[method-assign]
+    result = made.run(case(expect=REFUSED))
+    made.target.close()
+
+    assert result.reason == "killed by SIGSEGV; alone on a fresh target: again"
+
+
+def test_a_step_that_has_to_work_first_and_does_not() -> None:
+    result = run(case(given=(MAP,)))
+
+    assert result.outcome is Outcome.NOT_REACHED
+    assert result.reason.endswith("it was refused with EINVAL")
+
+
+def test_a_refused_negotiation_is_not_the_failure_of_a_case() -> None:
+    result = run(case(), refusal)
+
+    assert result.outcome is Outcome.NOT_REACHED
+    assert result.reason.startswith("negotiation: VFIO_USER_VERSION error reply")
+
+
+def test_a_target_that_is_gone_is_remembered() -> None:
+    made = bench(connections=0)
+
+    assert made.run(case()).outcome is Outcome.NOT_REACHED
+    assert made.unreachable == "nobody listens"
+
+
+def test_what_the_target_does_not_offer_does_not_apply() -> None:
+    result = run(case(Send(RegionReadRequest(region=MAPPABLE, count=4))))
+
+    assert (result.outcome, result.reason) == (Outcome.NOT_APPLICABLE, "no region can be mapped")
+
+
+def test_what_was_never_answered_is_not_taken_for_not_offered() -> None:
+    made = bench()
+    made.facts.incomplete = "it fell silent"
+
+    result = made.run(case(needs=(MAPPABLE,)))
+
+    assert result.outcome is Outcome.NOT_REACHED
+    assert "it fell silent" in result.reason
+    made.target.close()
+
+
+def test_a_hazard_has_to_be_allowed() -> None:
+    made = bench()
+    made.allow = frozenset()
+
+    result = made.run(case(hazards=frozenset({"reset", "irq"})))
+
+    assert (result.outcome, result.reason) == (Outcome.REFUSED_SAFETY, "needs --allow irq,reset")
+    assert made.target.renewed == 0  # type: ignore[attr-defined]
+
+
+def test_a_second_connection_that_nobody_takes_does_not_apply() -> None:
+    one = Case(ident="x/y", requirement="disconnect.survived", stimulus=(Reconnect(), QUERY), expect=Reply())
+
+    assert run(one).outcome is Outcome.PASS
+    assert run(one, connections=1).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_server_that_serves_nobody_any_more_is_noted() -> None:
+    one = Case(ident="x/y", requirement="disconnect.survived", stimulus=Disconnect(), expect=())
+
+    assert run(one, connections=1).came == "; it serves no new connection"
+
+
+def test_a_command_of_the_server_is_refused_and_passed_over() -> None:
+    question = craft(Command.DMA_READ, bytes(16), message_id=3)
+    answers = []
+
+    def serving(message: Message) -> bytes:
+        if message.is_reply:
+            answers.append(message)
+            return b""
+        return question + plain(message) if message.header.command == Command.DMA_MAP else plain(message)
+
+    assert run(case(), serving).outcome is Outcome.PASS
+    assert [(each.header.message_id, each.is_error) for each in answers] == [(3, True)]
+
+
+def test_replies_are_matched_to_commands_by_id_and_command() -> None:
+    both = Case(
+        ident="x/y",
+        requirement="header.message-id-any",
+        stimulus=(QUERY, Send(DmaMapRequest(), message_id=7), QUERY),
+        expect=(Reply(num_regions=9), ErrorReply(), Reply()),
+    )
+
+    assert run(both).outcome is Outcome.PASS
+
+
+def test_the_survey_fills_the_facts_as_far_as_it_gets() -> None:
+    made = bench()
+    made.survey()
+    assert (made.facts.minor, made.facts.device, made.facts.incomplete) == (2, INFO, "")
+    made.target.close()
+
+    made = bench(lambda message: plain(message) if message.header.command == Command.VERSION else None)
+    made.survey()
+    assert made.facts.incomplete == "the connection was closed"
+    made.target.close()
+
+    with pytest.raises(TargetError, match="nobody listens"):
+        bench(connections=0).survey()
+
+
+def test_messages_are_kept_with_time_and_connection() -> None:
+    messages = run(case()).messages
+
+    assert [each["from"] for each in messages] == ["client", "server"] * 3
+    assert [number for number, each in enumerate(messages) if each.get("connect")] == [0]
+    assert sorted(each["t"] for each in messages) == [each["t"] for each in messages]
+
+
+def test_a_wanted_errno_is_compared() -> None:
+    assert run(case(expect=ErrorReply(EEXIST))).reason == "the error is EINVAL, not EEXIST"
+
+
+def test_a_target_that_does_not_even_greet_is_no_target() -> None:
+    made = bench(lambda message: b"")
+    with pytest.raises(TargetError, match=r"a thread: no answer to VERSION within 0.3 s"):
+        made.survey()
+    made.target.close()
+
+
+def test_after_many_hangs_in_a_row_no_further_case_is_tried() -> None:
+    made = bench(lambda message: plain(message) if message.header.command == Command.VERSION else b"")
+    made.timing = Timing(reply=0.01, patience=0.01)
+
+    results = [made.run(case()) for _ in range(10)]
+
+    assert [each.outcome for each in results] == [Outcome.HANG] * 8 + [Outcome.NOT_REACHED] * 2
+    assert made.unreachable == "8 cases in a row got no answer"
+    made.target.close()

@@ -1,0 +1,76 @@
+# The files that say what is known about a target.
+from pathlib import Path
+
+import pytest
+
+from vfio_user_conformance.profile import HAZARDS, Scratch, load, path_of, update_known
+from vfio_user_conformance.verdict import Known, Outcome
+from vfio_user_proto.errors import UsageError
+
+TARGETS = sorted(path_of("builtin").parent.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)
+def test_the_files_that_come_along_can_be_read(path: Path) -> None:
+    assert load(str(path)).name
+    assert load(path.stem) == load(str(path))
+
+
+def test_the_built_in_target_allows_everything_and_has_scratch_bytes() -> None:
+    profile = load("builtin")
+
+    assert profile.allow == set(HAZARDS)
+    assert profile.scratch == Scratch(0, 0x800, 2048)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name = ", "Invalid value"),
+        ("colour = 'red'", "unknown 'colour'"),
+        ("allow = ['fire']", "'fire' is none of reset"),
+        ("[scratch]\nregion = 0", "lacks offset"),
+        ("[[known]]\ncase = 'a/b'\nclass = 'fail'", "lacks reason"),
+        ("[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = ' '", "needs a class that is a finding, and a reason"),
+        ("[[known]]\ncase = 'a/b'\nclass = 'pass'\nreason = 'x'", "needs a class that is a finding, and a reason"),
+        ("[[known]]\ncase = 'a/b'\nclass = 'sad'\nreason = 'x'", "sad"),
+        ("[[known]]\ncase = 'a/b'\nreason = 'x'", "lacks class"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "target.toml"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match=f"target.toml: .*{problem}"):
+        load(str(path))
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"nowhere.toml: No such file"):
+        load("nowhere.toml")
+    with pytest.raises(UsageError, match="quux: No such file"):
+        load("quux")
+
+
+def test_known_findings_replace_those_of_the_file_and_leave_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "target.toml"
+    path.write_text('# a comment\nname = "mine"\n\n[[known]]\ncase = "old"\nclass = "fail"\nreason = "x"\n')
+    known = (
+        Known("a/*", Outcome.DESYNC, 'says "no"\\\nand\ttabs'),
+        Known("b/c", Outcome.FAIL, "a bug", "https://example.org/1"),
+    )
+
+    update_known(path, known)
+
+    assert load(str(path)).known == known
+    assert path.read_text().startswith('# a comment\nname = "mine"\n')
+
+
+def test_known_findings_can_be_written_into_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "known.toml"
+    path.write_text("")
+    update_known(path, (Known("a/b", Outcome.FAIL, "x"),))
+
+    assert len(load(str(path)).known) == 1
+    with pytest.raises(UsageError, match="Is a directory"):
+        update_known(tmp_path, ())

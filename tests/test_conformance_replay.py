@@ -1,0 +1,96 @@
+# Evidence of others, such as the fuzzer's: the bytes are sent again, and the target must live and be in step.
+import pytest
+from judging import Serving, bench, plain, refusal, reply
+
+from vfio_user_conformance.replay import replay
+from vfio_user_conformance.target import End
+from vfio_user_proto.craft import craft
+from vfio_user_proto.errors import UsageError
+from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, VersionRequest
+from vfio_user_proto.trace import Capture, Captured
+from vfio_user_proto.wire import Message
+
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+HEAD = {"vfio-user-evidence": 1, "case": "fuzz/desync"}
+GREETING = Captured("client", craft(Command.VERSION, VersionRequest()))
+MEMFD = {"kind": "memfd", "size": 4096, "seals": 0}
+MAP = Captured("client", craft(Command.DMA_MAP, DmaMapRequest(), message_id=1), (MEMFD,))
+REPLY = Captured("server", bytes(16))
+EVIDENCE = Capture(HEAD, (GREETING, REPLY, MAP, REPLY))
+
+
+def again(serving: Serving = plain, capture: Capture = EVIDENCE, **more: object) -> tuple[str, int]:
+    text, status = replay(capture, bench(serving, **more))
+    return text.partition(":")[0], status
+
+
+def to_map(answer: bytes | None) -> Serving:
+    return lambda message: answer if message.header.command == Command.DMA_MAP else plain(message)
+
+
+def test_a_target_that_answers_is_fixed() -> None:
+    assert again() == ("fixed", 0)
+
+
+def test_one_that_closes_and_serves_the_next_is_fixed() -> None:
+    assert again(to_map(None)) == ("fixed", 0)
+
+
+def test_a_reply_to_nothing_is_still_wrong() -> None:
+    text, status = replay(EVIDENCE, bench(to_map(craft(Command.DMA_MAP, kind=1, message_id=99))))
+
+    assert (text.startswith("still wrong: desync: what came answers nothing"), status) == (True, 1)
+
+
+def test_silence_is_still_wrong() -> None:
+    stuck = False
+
+    def serving(message: Message) -> bytes:
+        nonlocal stuck
+        stuck = stuck or message.header.command == Command.DMA_MAP
+        return b"" if stuck else plain(message)
+
+    assert again(serving) == ("still wrong", 1)
+
+
+def test_a_crash_is_still_wrong() -> None:
+    end = End("killed by SIGSEGV", crashed=True)
+    text, status = replay(EVIDENCE, bench(to_map(None), connections=1, end=end))
+
+    assert (text, status) == ("still wrong: crash: killed by SIGSEGV", 1)
+
+
+def test_what_waits_for_more_is_not_asked() -> None:
+    half = Captured("client", craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())[:20])
+
+    assert again(capture=Capture(HEAD, (GREETING, half))) == ("fixed", 0)
+
+
+def test_pieces_of_a_message_are_sent_one_by_one() -> None:
+    whole = craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest(), message_id=2)
+    pieces = (Captured("client", whole[:5]), Captured("client", whole[5:]))
+
+    assert again(capture=Capture(HEAD, (GREETING, *pieces))) == ("fixed", 0)
+
+
+def test_a_case_is_run_again_with_its_own_judgement() -> None:
+    head = {**HEAD, "case": "dma-map/without-descriptor", "outcome": "fail"}
+    served = to_map(b"")
+
+    assert again(plain, Capture(head, ())) == ("was fail, now deviation", 1)
+    assert again(
+        lambda message: reply(message) if message.header.command == 2 else plain(message), Capture(head, ())
+    ) == (
+        "fixed",
+        0,
+    )
+    assert again(refusal, Capture(head, ())) == ("cannot replay", 4)
+    assert again(served, Capture({**head, "outcome": "deviation"}, ()))[1] == 1
+
+
+def test_what_is_no_evidence() -> None:
+    with pytest.raises(UsageError, match="plain traffic"):
+        replay(Capture({}, (GREETING,)), bench())
+    with pytest.raises(UsageError, match="how many descriptors were sent, not which"):
+        replay(Capture(HEAD, (Captured("client", GREETING.data, 2),)), bench())

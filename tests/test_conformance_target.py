@@ -1,0 +1,96 @@
+# Targets: when a program is started anew, and what is told of its end.
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from vfio_user_conformance.target import Attached, Respawn, Started, Target, spawned
+from vfio_user_proto import launch, unix
+from vfio_user_proto.errors import TargetError
+
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+LISTENER = f"""{sys.executable} -c '
+import socket, sys, signal
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()
+print("hello", file=sys.stderr, flush=True)
+signal.pause()
+' {{socket}}"""
+
+
+def pid_of(target: Started) -> int:
+    assert target._process is not None
+    return target._process.pid
+
+
+@pytest.mark.parametrize(
+    ("respawn", "after_a_case", "after_a_death"),
+    [(Respawn.CASE, True, True), (Respawn.DEATH, False, True), (Respawn.NEVER, False, False)],
+)
+def test_when_a_program_gives_way(respawn: Respawn, after_a_case: bool, after_a_death: bool) -> None:
+    target = spawned(LISTENER, respawn)
+    try:
+        assert target.renew()
+        assert target.done() is None
+        assert target.renew() == after_a_case
+
+        os.kill(pid_of(target), signal.SIGSEGV)
+        end = target.ended(10)
+        assert end is not None
+        assert end.crashed
+        assert "SIGSEGV" in end.how
+        assert target.done() == end
+        assert target.renew() == after_a_death
+    finally:
+        target.close()
+
+
+def test_a_program_that_was_stopped_did_not_crash() -> None:
+    target = spawned(LISTENER, Respawn.CASE)
+    target.renew()
+    target.connect().close()
+
+    assert target.ended(0) is None
+    assert "hello" in target.stderr()
+    assert target.report() == ""
+    assert target.done() is None
+
+
+def test_a_program_that_is_no_longer_of_use_is_discarded() -> None:
+    target = spawned(LISTENER, Respawn.DEATH)
+    target.renew()
+    before = pid_of(target)
+
+    assert target.discard()
+    assert target.renew()
+    assert pid_of(target) != before
+    target.close()
+
+
+def test_one_that_is_never_started_anew_is_not_discarded() -> None:
+    target = spawned(LISTENER, Respawn.NEVER)
+    target.renew()
+
+    assert not target.discard()
+    assert not target.renew()
+    target.close()
+
+
+def test_a_program_that_does_not_start() -> None:
+    target = Started("x", lambda: launch.spawn("/bin/false {socket}", timeout=5))
+
+    with pytest.raises(TargetError, match="exit status 1"):
+        target.renew()
+
+
+def test_a_socket_that_somebody_else_serves(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    target: Target = Attached(path)
+
+    with pytest.raises(TargetError, match="No such file"):
+        target.connect()
+    with unix.listen(path):
+        target.connect().close()
+    assert (target.renew(), target.discard(), target.done(), target.ended(1)) == (False, False, None, None)

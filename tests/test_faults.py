@@ -1,0 +1,38 @@
+# The suite's own proof: the right server passes every case, and each fault is caught by the case that names it.
+import json
+import subprocess
+import sys
+
+import pytest
+
+from vfio_user_conformance.cases import SECTIONS
+from vfio_user_conformance.proof import gaps
+from vfio_user_proto.faults import FAULTS
+from vfio_user_proto.responder import Responder
+from vfio_user_proto.session import Options
+
+
+def test_every_case_has_a_fault_and_every_fault_a_case() -> None:
+    assert gaps() == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_the_server_and_says_how(name: str) -> None:
+    fault = FAULTS[name]
+    assert fault.applied(Options()) != Options()
+    assert fault.mistake.endswith(".")
+
+
+def test_faults_leave_the_right_server_alone() -> None:
+    assert Options().responder is Responder
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_each_case_catches_its_faults(section: str) -> None:
+    pattern = f"{section.replace('_', '-')}/*"
+    command = [sys.executable, "-m", "vfio_user_proto", "conformance", "prove", "--json", pattern]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    proofs = json.loads(done.stdout)
+    assert [proof for proof in proofs if not proof["holds"]] == []
+    assert any(proof["fault"] for proof in proofs)
+    assert done.returncode == 0

@@ -1,0 +1,226 @@
+"""``vfio-user conformance``: judge a server against the specification."""
+
+import argparse
+import difflib
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vfio_user_proto.errors import UsageError
+
+if TYPE_CHECKING:
+    from vfio_user_conformance.driver import Bench
+    from vfio_user_conformance.target import Serve
+    from vfio_user_conformance.verdict import Report
+
+
+def register(subparsers: Any) -> None:
+    """Add ``conformance`` to the parser of ``vfio-user``."""
+    parser = subparsers.add_parser("conformance", help="judge a server against the specification", description=__doc__)
+    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    _register_server(kinds)
+    listing = kinds.add_parser("list", help="print every case")
+    listing.add_argument("patterns", nargs="*", metavar="PATTERN", help="an ident, its beginning, or a requirement")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.set_defaults(run=run_list)
+    again = kinds.add_parser(
+        "replay", help="do again what an evidence file holds: 0 fixed, 1 still wrong, 4 impossible"
+    )
+    again.add_argument("file", metavar="FILE")
+    _add_target(again)
+    again.set_defaults(run=run_replay)
+    proof = kinds.add_parser("prove", help="show that each case catches its faults, and the right server passes")
+    proof.add_argument("patterns", nargs="*", metavar="PATTERN")
+    proof.add_argument("--json", action="store_true", help="every result, as JSON")
+    proof.set_defaults(run=run_prove)
+
+
+def _register_server(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "server",
+        help="run the cases against a server",
+        description="Run the cases against a server; the built-in reference server where neither --socket nor --spawn is "
+        "given. Exit status: 0 conforming, 1 not conforming, 3 no target, 4 nothing was run.",
+    )
+    _add_target(parser)
+    parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these cases")
+    parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
+    parser.add_argument("--allow", default="", metavar="HAZARD,…", help="reset, irq, migration, write, stress, or all")
+    parser.add_argument("--known", metavar="FILE", help="known findings, instead of those in the profile")
+    parser.add_argument("--update-known", action="store_true", help="write what was found into that file")
+    parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding, for replay")
+    for kind in ("json", "junit", "html", "text"):
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
+    parser.set_defaults(run=run_server)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--socket", metavar="PATH", help="a server that runs already")
+    where.add_argument(
+        "--spawn", metavar="COMMAND", help="a server to start; {socket} stands for the path to listen on"
+    )
+    parser.add_argument(
+        "--respawn", choices=("case", "death", "never"), default="case", help="when to start a fresh one"
+    )
+    parser.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
+    parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in server, to see it found")
+    parser.add_argument(
+        "--timeout-multiplier",
+        type=_multiplier,
+        default=1.0,
+        metavar="X",
+        help="for slow targets; 0 waits for ever (1)",
+    )
+
+
+def run_server(options: argparse.Namespace) -> int:
+    """Run the cases, write the reports; the exit status is that of the report."""
+    from vfio_user_conformance import runner
+    from vfio_user_conformance.case import select
+    from vfio_user_conformance.profile import load, path_of, update_known
+    from vfio_user_conformance.verdict import updated
+
+    list_of_known = options.known or options.profile
+    if options.update_known and not list_of_known:
+        raise UsageError("--update-known needs --known or --profile: the file to write")
+    chosen = select(options.select)
+    bench = _bench(options)
+    known = load(options.known).known if options.known else bench.facts.profile.known
+    started = time.monotonic()
+    results = runner.run(bench, chosen, options.evidence)
+    seconds = time.monotonic() - started
+    if options.update_known:
+        known = tuple(updated(results, known))
+        update_known(path_of(list_of_known), known)
+    report = runner.sum_up(bench, chosen, results, known, strict=options.strict, seconds=seconds)
+    _tell(report, options)
+    return report.status
+
+
+def _tell(report: "Report", options: argparse.Namespace) -> None:
+    """Write the reports that were asked for, and the one for the terminal."""
+    from vfio_user_conformance.report import html, junit, text
+    from vfio_user_conformance.report import json as plain
+
+    again = ["vfio-user", "conformance", "server"]
+    for name in ("socket", "spawn", "profile", "allow", "fault"):
+        if getattr(options, name):
+            again += [f"--{name}", getattr(options, name)]
+    told = text.render(report, again=shlex.join(again))
+    for path, content in (
+        (options.json, plain.render(report)),
+        (options.junit, junit.render(report)),
+        (options.html, html.render(report)),
+        (options.text, told),
+    ):
+        if path is not None:
+            _write(path, content)
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        told = text.render(report, again=shlex.join(again), color=True)
+    sys.stdout.write(told)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    from vfio_user_conformance.case import select
+
+    chosen = select(options.patterns)
+    if options.json:
+        print(json.dumps([case.as_dict() for case in chosen], indent=1))
+        return 0
+    for case in chosen:
+        print(f"{case.ident}  [{case.judged_by.level}, {case.requirement}]")
+        if case.given:
+            print(f"  given     {'; then '.join(map(str, case.given))}")
+        print(f"  sent      {case.stimulus_text}\n  expected  {case.expect_text}")
+    print(f"{len(chosen)} cases", file=sys.stderr)
+    return 0
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """Do again what an evidence file holds."""
+    from vfio_user_conformance.replay import replay
+    from vfio_user_proto.trace import read_capture
+
+    done = replay(read_capture(options.file), _bench(options))
+    print(f"{options.file}: {done.text}")
+    return done.status
+
+
+def run_prove(options: argparse.Namespace) -> int:
+    """Show that the suite finds what it is there to find; 1 where it does not."""
+    from vfio_user_conformance.case import select
+    from vfio_user_conformance.proof import gaps, prove
+
+    proofs = list(prove(_serving, select(options.patterns)))
+    missing = gaps()
+    if options.json:
+        print(json.dumps([proof.as_dict() for proof in proofs], indent=1))
+    else:
+        for proof in proofs:
+            if not proof.holds:
+                who = f"the fault {proof.fault} was not caught" if proof.fault else "the right server did not pass"
+                print(f"{proof.result.ident}: {who}: {proof.result.outcome} {proof.result.reason}")
+        print("\n".join([*missing, f"{sum(bool(proof.fault) for proof in proofs)} faults, each against its case"]))
+    return 0 if not missing and all(proof.holds for proof in proofs) else 1
+
+
+def _bench(options: argparse.Namespace) -> "Bench":
+    """The target that the options name, with its profile."""
+    from vfio_user_conformance import target
+    from vfio_user_conformance.driver import Bench
+    from vfio_user_conformance.facts import Facts
+    from vfio_user_conformance.peer import Timing
+    from vfio_user_conformance.profile import Profile, allowed, load
+
+    respawn = target.Respawn(options.respawn)
+    chosen: target.Target
+    if options.fault and (options.socket or options.spawn):
+        raise UsageError("--fault is for the built-in server")
+    if options.socket:
+        chosen = target.Attached(options.socket)
+    elif options.spawn:
+        chosen = target.spawned(options.spawn, respawn)
+    else:
+        name = f"vfio-user serve{f' --fault {options.fault}' if options.fault else ''}"
+        chosen = target.builtin(_serving(options.fault or ""), name, respawn)
+    builtin = not (options.socket or options.spawn)
+    profile = load(options.profile) if options.profile else load("builtin") if builtin else Profile()
+    try:
+        allow = profile.allow | allowed([name for name in getattr(options, "allow", "").split(",") if name])
+    except ValueError as error:
+        raise UsageError(f"--allow: {error}") from None
+    return Bench(chosen, Facts(profile=profile), allow, Timing.scaled(options.timeout_multiplier))
+
+
+def _serving(fault: str) -> "Serve":
+    """The reference server with this fault, "" for none, as a function of the path to listen on."""
+    from vfio_user_proto.cli import serve
+    from vfio_user_proto.faults import FAULTS
+
+    if fault and fault not in FAULTS:
+        near = difflib.get_close_matches(fault, FAULTS, 1)
+        raise UsageError(f"no fault {fault!r}{f'; did you mean {near[0]}?' if near else ''}")
+    parser = argparse.ArgumentParser()
+    serve.register(parser.add_subparsers())
+    options = parser.parse_args(["serve", "--socket-path", "", *(["--fault", fault] if fault else [])])
+    return lambda path: serve.run(argparse.Namespace(**{**vars(options), "socket_path": path}))
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _multiplier(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e6:
+        raise ValueError(text)
+    return value

@@ -1,0 +1,374 @@
+"""Faults of the header and the stream, of No_reply, and of what happens when a client leaves."""
+
+import errno
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+from vfio_user_proto import wire
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.device import Device
+from vfio_user_proto.errors import DecodeError
+from vfio_user_proto.events import CommandReceived, Outgoing
+from vfio_user_proto.faults.kit import (
+    ERROR,
+    NO_REPLY,
+    Fault,
+    OneRead,
+    Watched,
+    die,
+    hang,
+    header,
+    outgoing,
+    payload,
+    respond,
+    rewritten,
+    size_of,
+)
+from vfio_user_proto.memory import DmaMap
+from vfio_user_proto.messages import Command, HeaderFlags
+from vfio_user_proto.model import Record
+from vfio_user_proto.responder import NOTHING, Answer, Responder
+from vfio_user_proto.session import Filter
+from vfio_user_proto.states import State
+
+INFO, REGION_INFO = Command.DEVICE_GET_INFO, Command.DEVICE_GET_REGION_INFO
+_KNOWN = frozenset(int(each) for each in Command)
+
+
+def _type(data: bytes) -> int:
+    return int(wire.decode_header(data).flags) & HeaderFlags.TYPE
+
+
+def _flags(event: CommandReceived) -> int:
+    return int(event.message.header.flags)
+
+
+# Replies.
+
+
+def _lost() -> Filter:
+    """The ninth reply is lost."""
+    number = count(1)
+    return lambda data, fds, answers: None if next(number) == 9 else (data, fds)
+
+
+def _as_command(data: bytes, answers: CommandReceived) -> bytes:
+    return header(data, flags=HeaderFlags(int(wire.decode_header(data).flags) & ~int(HeaderFlags.TYPE)))
+
+
+def _without_error_bit(data: bytes, answers: CommandReceived) -> bytes:
+    return header(data, flags=HeaderFlags(int(wire.decode_header(data).flags) & ~ERROR))
+
+
+# Commands.
+
+
+def _id_reused(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    seen = self.__dict__.setdefault("seen_ids", set())
+    message_id = event.message.header.message_id
+    if message_id in seen:
+        raise OSError(errno.EEXIST, "an id that was used before")
+    seen.add(message_id)
+    return Responder.respond(self, event, fds)
+
+
+def _error_obeyed(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    if event.message.header.error:
+        raise OSError(event.message.header.error, "the field of a command")
+    return Responder.respond(self, event, fds)
+
+
+def _undefined_flags(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    return die() if _flags(event) >> 6 else Responder.respond(self, event, fds)
+
+
+def _unknown_succeeds(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    return NOTHING if event.message.header.command not in _KNOWN else Responder.respond(self, event, fds)
+
+
+def _padded(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    if event.problem is not None:
+        command = event.message.header.command
+        whole = wire.build(command) + event.message.trailing + bytes(64)
+        try:
+            message = wire.decode(header(whole, message_size=len(whole)))._replace(trailing=b"")
+        except DecodeError:
+            return Responder.respond(self, event, fds)
+        event = event._replace(message=message, problem=None)
+    return Responder.respond(self, event, fds)
+
+
+def _missing(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    return die() if event.problem and not event.message.trailing else Responder.respond(self, event, fds)
+
+
+# The stream.
+
+
+def _unread(wrong: Any) -> type[Connection]:
+    """Answers a wrong message when its header is there, and takes its payload for the next message."""
+
+    def change(data: bytes) -> bytes:
+        if not wrong(data) and size_of(data) >= wire.HEADER_SIZE:
+            return data
+        return header(data, message_size=wire.HEADER_SIZE, flags=HeaderFlags(0), command=0xFFFF)
+
+    return rewritten(change)
+
+
+def _unknown(data: bytes) -> bool:
+    return wire.decode_header(data).command not in _KNOWN
+
+
+def _trailing_left(data: bytes) -> bytes:
+    info = wire.decode_header(data).command == INFO and size_of(data) > 32
+    return header(data, message_size=32) if info else data
+
+
+class _Awaiting(Connection):
+    """Has no largest message."""
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        self.limit = 1 << 40
+        super().receive(data, fds)
+
+
+class _WholeHeader(Watched):
+    """Wants a header in one read, as libvfio-user does."""
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        if data and not self.inside and len(data) < wire.HEADER_SIZE:
+            self._fail("half a header")
+        super().receive(data, fds)
+
+
+class _WholePayload(Watched):
+    """Wants a payload in one read, as libvfio-user does."""
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        if data and self.inside == "payload" and len(data) < self.wanted:
+            self._fail("half a payload")
+        super().receive(data, fds)
+
+
+class _WithHeader(OneRead):
+    """Wants a payload in the same read as its header."""
+
+    def arrived(self, data: bytes) -> bytes:
+        if len(data) == wire.HEADER_SIZE < size_of(data):
+            self._fail("a header alone")
+        return data
+
+
+class _FirstOnly(OneRead):
+    """Takes a read for one message."""
+
+    def arrived(self, data: bytes) -> bytes:
+        return data[: size_of(data)]
+
+
+class _WholeOnly(OneRead):
+    """Takes a read for whole messages, and drops what is left behind them."""
+
+    def arrived(self, data: bytes) -> bytes:
+        end = 0
+        while end < len(data) and end + size_of(data[end:]) <= len(data):
+            end += size_of(data[end:])
+        return data[:end] or data
+
+
+# No_reply.
+
+
+def _heard(event: CommandReceived) -> CommandReceived:
+    flags = HeaderFlags(_flags(event) & ~NO_REPLY)
+    return event._replace(message=event.message._replace(header=event.message.header.replace(flags=flags)))
+
+
+class _SuccessAnswered(Connection):
+    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
+        return super().reply(_heard(to), payload, fds=fds)
+
+
+class _QueryAnswered(Connection):
+    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
+        return super().reply(_heard(to) if payload is not None else to, payload, fds=fds)
+
+
+class _FailureAnswered(Connection):
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        return super().error(_heard(to) if to.message.header.command in _KNOWN else to, errno)
+
+
+class _UnknownAnswered(Connection):
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        return super().error(to if to.message.header.command in _KNOWN else _heard(to), errno)
+
+
+def _not_done(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    return NOTHING if _flags(event) & NO_REPLY else Responder.respond(self, event, fds)
+
+
+def _done_late(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    late = self.__dict__.setdefault("late", [])
+    if _flags(event) & NO_REPLY:
+        late.append(event)
+        return NOTHING
+    answer = Responder.respond(self, event, fds)
+    while late:
+        Responder.respond(self, late.pop(0), [])
+    return answer
+
+
+# The client leaves.
+
+
+class _Left(Watched):
+    """Dies at the end of the stream where ``fatal`` says so."""
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        if not data and self.fatal():
+            die()
+        super().receive(data, fds)
+
+    def fatal(self) -> bool:
+        raise NotImplementedError
+
+
+class _LeftInHeader(_Left):
+    def fatal(self) -> bool:
+        return self.inside == "header"
+
+
+class _LeftInPayload(_Left):
+    def fatal(self) -> bool:
+        return self.inside == "payload"
+
+
+class _LeftWithReplies(Connection):
+    """Dies when a reply cannot be sent, as a program does that has not thought of SIGPIPE."""
+
+    def close(self) -> tuple[int, ...]:
+        return die() if self.state is State.READY else super().close()
+
+
+_greetings = count(1)
+
+
+def _second(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    second = event.message.header.command == Command.VERSION and next(_greetings) > 1
+    return hang() if second else Responder.respond(self, event, fds)
+
+
+class _OneMap(Responder):
+    """Keeps one table of client memory for all clients."""
+
+    shared: DmaMap | None = None
+
+    def __init__(self, device: Device, dma: DmaMap, *rest: Any) -> None:
+        _OneMap.shared = _OneMap.shared or DmaMap(dma)  # type: ignore[arg-type]
+        super().__init__(device, _OneMap.shared, *rest)
+
+
+class _Reset(Responder):
+    """Resets the device for each client."""
+
+    def __init__(self, device: Device, *rest: Any) -> None:
+        device.reset()
+        super().__init__(device, *rest)
+
+
+def _dying_if(wrong: Callable[[bytes], bool]) -> type[Connection]:
+    return rewritten(lambda data: die() if wrong(data) else data)
+
+
+def _hanging_if(wrong: Callable[[bytes], bool]) -> type[Connection]:
+    return rewritten(lambda data: hang() if wrong(data) else data)
+
+
+def _replies(name: str, mistake: str, change: Filter) -> Fault:
+    return Fault(name, mistake, outgoing=change)
+
+
+def _obeys(name: str, mistake: str, function: Any) -> Fault:
+    return Fault(name, mistake, responder=respond(function))
+
+
+def _stream(name: str, mistake: str, connection: type[Connection]) -> Fault:
+    return Fault(name, mistake, connection=connection)
+
+
+FAULTS: tuple[Fault, ...] = (
+    _replies(
+        "id-15-bits",
+        "The highest bit of the id is lost.",
+        outgoing(lambda data, _: header(data, message_id=wire.decode_header(data).message_id & 0x7FFF)),
+    ),
+    _replies("reply-command-zero", "Replies name no command.", outgoing(lambda data, _: header(data, command=0), INFO)),
+    _obeys("id-reused-refused", "An id may be used once.", _id_reused),
+    _replies("reply-type-command", "Replies have the type of a command.", outgoing(_as_command, INFO)),
+    _replies(
+        "error-reply-type-command",
+        "Error replies have the type of a command (rust-vmm/vfio#143).",
+        outgoing(_as_command, error=True),
+    ),
+    _replies("error-bit-missing", "Refusals lack the Error bit.", outgoing(_without_error_bit, error=True)),
+    _replies(
+        "error-reply-with-payload",
+        "Refusals carry a payload.",
+        outgoing(lambda data, _: payload(data, bytes(8)), error=True),
+    ),
+    _replies(
+        "reply-size-without-header",
+        "The size of a reply does not count the header.",
+        outgoing(lambda data, _: header(data, message_size=len(data) - 16), INFO),
+    ),
+    _replies("reply-lost-under-load", "A reply is lost.", _lost()),
+    _replies("reply-sent-twice", "A reply is sent twice.", outgoing(lambda data, _: data + data, REGION_INFO)),
+    _obeys("error-field-obeyed", "The Error field of a command counts.", _error_obeyed),
+    _obeys("undefined-flags-crash", "Flags are an index into a table.", _undefined_flags),
+    _stream(
+        "unasked-reply-out-of-step",
+        "A reply where a command is due is refused before its payload is read (libvfio-user efd091b).",
+        _unread(lambda data: _type(data) == 1),
+    ),
+    _stream(
+        "unknown-type-hangs", "A message of another type is waited out.", _hanging_if(lambda data: _type(data) > 1)
+    ),
+    _stream(
+        "size-below-header-crash",
+        "The size of the payload is computed without a look at the size.",
+        _dying_if(lambda data: size_of(data) < wire.HEADER_SIZE),
+    ),
+    _stream("size-4-gib-awaited", "Any size is believed, and waited for.", _Awaiting),
+    _obeys("unknown-command-succeeds", "Unknown commands succeed.", _unknown_succeeds),
+    _stream(
+        "unknown-command-payload-unread", "An unknown command is refused before its payload is read.", _unread(_unknown)
+    ),
+    _replies(
+        "wrong-direction-ignored",
+        "A command for the client gets no answer.",
+        lambda data, fds, to: None if to and to.message.header.command == Command.DMA_READ else (data, fds),
+    ),
+    _stream("cut-in-header-fails", "A header comes in one read (libvfio-user efd091b).", _WholeHeader),
+    _stream("cut-after-header-fails", "A payload comes in the same read as its header.", _WithHeader),
+    _stream("cut-in-payload-fails", "A payload comes in one read (libvfio-user efd091b).", _WholePayload),
+    _stream("coalesced-dropped", "One read is one message.", _FirstOnly),
+    _stream("coalesced-remainder-dropped", "One read is whole messages.", _WholeOnly),
+    _obeys("payload-short-padded", "Missing bytes of a payload are zero.", _padded),
+    _obeys("payload-missing-crash", "There is always a payload.", _missing),
+    _stream("payload-trailing-left", "What follows a payload is the next message.", rewritten(_trailing_left)),
+    _stream("no-reply-success-answered", "No_reply holds for failures only (rust-vmm/vfio#141).", _SuccessAnswered),
+    _stream("no-reply-failure-answered", "No_reply holds for successes only.", _FailureAnswered),
+    _stream("no-reply-query-answered", "No_reply does not hold for replies with a payload.", _QueryAnswered),
+    _stream("no-reply-unknown-answered", "No_reply does not hold for unknown commands.", _UnknownAnswered),
+    _obeys("no-reply-not-carried-out", "Nobody waits for it, so it is not done.", _not_done),
+    _obeys("no-reply-write-late", "What nobody waits for is done after what somebody waits for.", _done_late),
+    _obeys("second-client-hangs", "Only one client is ever served.", _second),
+    _stream("client-lost-in-header-crash", "A client never leaves inside a header.", _LeftInHeader),
+    _stream("client-lost-in-payload-crash", "A client never leaves inside a payload.", _LeftInPayload),
+    _stream("client-lost-with-replies-due-crash", "A client reads every reply.", _LeftWithReplies),
+    Fault("mappings-outlive-client", "The next client finds the mappings of the last one.", responder=_OneMap),
+    Fault("client-lost-resets-device", "Each client gets a device that was reset.", responder=_Reset),
+)

@@ -1,0 +1,249 @@
+"""What faults are made of: ways to change replies, to accept or refuse what should not be, to die and to hang."""
+
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NoReturn
+
+from vfio_user_proto import wire
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.events import CommandReceived
+from vfio_user_proto.messages import HeaderFlags
+from vfio_user_proto.model import Record
+from vfio_user_proto.responder import Answer, Responder
+from vfio_user_proto.session import Filter, Options
+from vfio_user_proto.states import Role
+
+NO_REPLY: Final = int(HeaderFlags.NO_REPLY)
+ERROR: Final = int(HeaderFlags.ERROR)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to be wrong; ``mistake`` says it in a sentence."""
+
+    name: str
+    mistake: str
+    responder: type[Responder] = Responder
+    outgoing: Filter | None = None
+    connection: type[Connection] = Connection
+
+    def applied(self, options: Options) -> Options:
+        """The options of a server that has this fault."""
+        return replace(options, responder=self.responder, outgoing=self.outgoing, connection=self.connection)
+
+
+# Dying and hanging.
+
+
+def die() -> NoReturn:
+    """End as a program does that touches memory it does not have; without leaving a core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.raise_signal(signal.SIGSEGV)
+    raise AssertionError("the signal ended the process")
+
+
+def hang() -> NoReturn:
+    """Never go on."""
+    while True:
+        signal.pause()
+
+
+# Responders. ``when`` looks at the request; a method that is replaced gets the responder, the request and the descriptors.
+
+When = Callable[[Any], Any]
+Method = Callable[[Any, Any, list[int]], Answer]
+
+
+def always(request: Any) -> bool:
+    return True
+
+
+def method(name: str, function: Method) -> type[Responder]:
+    """A responder whose method ``name`` is ``function``."""
+    return type("Faulty", (Responder,), {name: function})
+
+
+def right(name: str, responder: Any, request: Any, fds: list[int]) -> Answer:
+    """What the correct server does."""
+    answer: Answer = getattr(Responder, name)(responder, request, fds)
+    return answer
+
+
+def crash(name: str, when: When = always) -> type[Responder]:
+    """Dies of requests that ``when`` picks."""
+    return method(name, lambda self, request, fds: die() if when(request) else right(name, self, request, fds))
+
+
+def stuck(name: str, when: When = always) -> type[Responder]:
+    """Hangs at requests that ``when`` picks."""
+    return method(name, lambda self, request, fds: hang() if when(request) else right(name, self, request, fds))
+
+
+def refuse(name: str, errno: int, when: When = always) -> type[Responder]:
+    """Refuses requests that ``when`` picks."""
+
+    def refusing(self: Any, request: Any, fds: list[int]) -> Answer:
+        if when(request):
+            raise OSError(errno, "a fault")
+        return right(name, self, request, fds)
+
+    return method(name, refusing)
+
+
+def accept(name: str, answer: Callable[[Any], Record | None], when: When = always) -> type[Responder]:
+    """Does nothing about requests that ``when`` picks, and says that all went well."""
+
+    def accepting(self: Any, request: Any, fds: list[int]) -> Answer:
+        return (answer(request), ()) if when(request) else right(name, self, request, fds)
+
+    return method(name, accepting)
+
+
+def instead(name: str, change: Callable[[Any], Any]) -> type[Responder]:
+    """Takes every request for another one."""
+    return method(name, lambda self, request, fds: right(name, self, change(request), fds))
+
+
+def respond(function: Callable[[Any, CommandReceived, list[int]], Answer]) -> type[Responder]:
+    """A responder that looks at whole messages first; ``function`` is in the place of ``Responder.respond``."""
+    return type("Faulty", (Responder,), {"respond": function})
+
+
+# Replies, changed on their way out.
+
+Change = Callable[[bytes, CommandReceived], bytes]
+
+
+def outgoing(change: Change, command: int | None = None, *, error: bool | None = None) -> Filter:
+    """Changes replies: those to ``command``, to all where it is None; with ``error`` only refusals, or only successes."""
+
+    def filtered(
+        data: bytes, fds: tuple[int, ...], answers: CommandReceived | None
+    ) -> tuple[bytes, tuple[int, ...]] | None:
+        if answers is None or not data or command not in (None, answers.message.header.command):
+            return data, fds
+        if error is not None and error != bool(wire.decode_header(data).flags & ERROR):
+            return data, fds
+        return change(data, answers), fds
+
+    return filtered
+
+
+def header(data: bytes, **fields: int) -> bytes:
+    """The message with other header fields."""
+    return wire.encode_record(wire.decode_header(data).replace(**fields)) + data[wire.HEADER_SIZE :]
+
+
+def payload(data: bytes, content: bytes) -> bytes:
+    """The message with another payload, and the size that goes with it."""
+    return header(data, message_size=wire.HEADER_SIZE + len(content))[: wire.HEADER_SIZE] + content
+
+
+def fields(command: int, **changes: Any) -> Filter:
+    """Successful replies to ``command`` with other fields; a function gets the reply's record and returns the value."""
+
+    def change(data: bytes, answers: CommandReceived) -> bytes:
+        record = wire.decode(data).payload
+        assert record is not None
+        values = {name: value(record) if callable(value) else value for name, value in changes.items()}
+        return payload(data, wire.encode_record(record.replace(**values)))
+
+    return outgoing(change, command, error=False)
+
+
+def longer(command: int, count: int) -> Filter:
+    """Successful replies to ``command`` with ``count`` more bytes."""
+    return outgoing(lambda data, answers: payload(data, data[16:] + bytes(count)), command, error=False)
+
+
+def shorter(command: int, size: int) -> Filter:
+    """Successful replies to ``command`` with a payload of ``size`` bytes."""
+    return outgoing(lambda data, answers: payload(data, data[16 : 16 + size]), command, error=False)
+
+
+def cut_to_argsz(command: int, below: int) -> Filter:
+    """Successful replies to ``command`` cut to the argsz of the request where that is under ``below``."""
+
+    def change(data: bytes, answers: CommandReceived) -> bytes:
+        argsz = asked(answers).argsz
+        return payload(data, data[16 : 16 + argsz]) if argsz < below else data
+
+    return outgoing(change, command, error=False)
+
+
+def without_fds(command: int) -> Filter:
+    """Replies to ``command`` without their descriptors."""
+    return lambda data, fds, answers: (data, () if answers and answers.message.header.command == command else fds)
+
+
+def asked(answers: CommandReceived) -> Any:
+    """The request that a reply answers."""
+    return answers.message.payload
+
+
+# The stream, as it comes in.
+
+
+class Watched(Connection):
+    """A connection that knows where in the stream it is."""
+
+    _seen = b""
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        super().receive(data, fds)
+        self._seen += data
+        if len(self._seen) >= wire.HEADER_SIZE and len(self._seen) == size_of(self._seen):
+            self._seen = b""
+
+    @property
+    def inside(self) -> str:
+        """What came in part: "header", "payload", or "" between two messages."""
+        return "" if not self._seen else "header" if len(self._seen) < wire.HEADER_SIZE else "payload"
+
+
+class Incoming(Watched):
+    """A connection that looks at each header before it takes it; ``header_came`` returns what to take in its place."""
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        if len(data) == wire.HEADER_SIZE and not self.inside:
+            data = self.header_came(data)
+        super().receive(data, fds)
+
+    def header_came(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+
+def rewritten(change: Callable[[bytes], bytes]) -> type[Connection]:
+    """A connection that changes headers as they come."""
+    return type("Faulty", (Incoming,), {"header_came": lambda self, data: change(data)})
+
+
+class OneRead(Watched):
+    """A connection that takes what one read brings for whole messages; ``arrived`` returns what it makes of it."""
+
+    _MUCH = 1 << 16
+
+    def __init__(self, role: Role) -> None:
+        super().__init__(role)
+        self.wanted = self._MUCH
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        if self.wanted == self._MUCH:
+            self.wanted = wire.HEADER_SIZE
+            data = self.arrived(data) if data else data
+        super().receive(data[: (end := self.wanted)], fds)
+        while data := data[end:]:
+            super().receive(data[: (end := self.wanted)])
+        if not self.inside:
+            self.wanted = self._MUCH
+
+    def arrived(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+
+def size_of(data: bytes) -> int:
+    """The size that a header says."""
+    return int.from_bytes(data[4:8], sys.byteorder)
