@@ -1,6 +1,6 @@
 # Who may import whom: a module sees only what stands on a lower floor.
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +18,7 @@ FLOORS = """\
     connection device unix
     channel memory interrupts trace devices.pci
     responder iofds
-    session devices.minimal devices.testdev devices.doorbell
+    session devices.minimal devices.testdev devices.doorbell devices.gpio devices.serial
     server client launch proxy kvm export devices
     probe faults harness
     vfio_user_conformance vfio_user_fuzz
@@ -52,8 +52,8 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def problems() -> Iterator[str]:
-    for package, folder in PACKAGES.items():
+def problems(packages: Mapping[str, Path]) -> Iterator[str]:
+    for package, folder in packages.items():
         for path in sorted(folder.rglob("*.py")):
             parts = [package, *path.relative_to(folder).with_suffix("").parts]
             me = unit(".".join(part for part in parts if part not in ("__init__", "__main__")))
@@ -71,4 +71,14 @@ def problems() -> Iterator[str]:
 
 
 def test_modules_see_only_lower_floors() -> None:
-    assert list(problems()) == []
+    assert list(problems(PACKAGES)) == []
+
+
+def test_what_breaks_the_rule_is_named_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "wire.py").write_text("import socket\n\nfrom vfio_user_proto import messages, unix\n", encoding="utf-8")
+    (tmp_path / "unheard_of.py").touch()
+    assert list(problems({"vfio_user_proto": tmp_path})) == [
+        f"{tmp_path}/unheard_of.py: stands on no floor",
+        f"{tmp_path}/wire.py:1: wire must not import socket",
+        f"{tmp_path}/wire.py:3: wire must not see unix",
+    ]

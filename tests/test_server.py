@@ -46,6 +46,40 @@ def test_device_keeps_its_state_for_the_next_client(serving: Serving) -> None:
     assert serving.client().read(0, SCRATCH, 4) == b"kept"
 
 
+def test_client_that_reconnects_at_once_finds_its_device_free(no_leak: None) -> None:
+    """Also where the device is still at what the client asked for last."""
+    going_on = threading.Event()
+
+    class Slow(testdev.TestDevice):
+        def region_write(self, index: int, offset: int, data: bytes) -> None:
+            assert going_on.wait(10)
+            super().region_write(index, offset, data)
+
+    with Serving(Slow) as serving:
+        first = serving.client()
+        first.send(Command.REGION_WRITE, RegionWriteRequest(offset=SCRATCH, data=b"last"))
+        first.close()
+        second = serving.client(None)
+        second.send(Command.VERSION, VersionRequest())
+        second.stream.set_timeout(0.1)
+        assert second.stream.read(16) is None
+        going_on.set()
+        second.stream.set_timeout(10)
+        assert isinstance(second.event(), ReplyReceived)
+        assert second.read(0, SCRATCH, 4) == b"last"
+        assert len(serving.devices) == 1
+
+
+def test_one_client_too_many_is_turned_away(no_leak: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vfio_user_proto.server.MAX_CLIENTS", 2)
+    with Serving() as serving:
+        clients = [serving.client(), serving.client()]
+        assert not greeted(serving.client(None))
+        clients.pop().close()
+        serving.wait_left()
+        serving.client().ask(INFO, DeviceGetInfoRequest())
+
+
 def test_what_came_from_a_client_is_dropped_when_it_leaves(serving: Serving) -> None:
     with memfd(4096) as memory, eventfds(1) as (event,):
         first = serving.client()
@@ -80,14 +114,16 @@ def greeted(client: Client) -> bool:
         return False
 
 
-def test_server_without_descriptors_left_turns_clients_away_and_recovers(no_leak: None) -> None:
-    serve = shlex.join([sys.executable, "-m", "vfio_user_proto", "serve", "--socket-path"])
-    with launch.spawn(f"sh -c 'ulimit -n 30; exec {serve} {{socket}}'") as process:
+@pytest.mark.parametrize("limit", [30, 31])
+def test_server_without_descriptors_left_turns_clients_away_and_recovers(no_leak: None, limit: int) -> None:
+    """A client takes two: with one limit there is none left to accept it with, with the other none for its session."""
+    serve = shlex.join([sys.executable, "-m", "vfio_user_proto", "serve", "--device", "minimal", "--socket-path"])
+    with launch.spawn(f"sh -c 'ulimit -n {limit}; exec {serve} {{socket}}'") as process:
         clients = [Client(process.connect())]
         while greeted(client := Client(process.connect(), None)):
             clients.append(client)
         client.close()
-        assert 1 < len(clients) < 10
+        assert 1 < len(clients) < 20
         clients[0].ask(INFO, DeviceGetInfoRequest())
         clients.pop().close()
         clients.append(Client(process.connect()))
@@ -217,3 +253,20 @@ def test_replies_are_typed_events(serving: Serving) -> None:
     assert client.connection.role is Role.CLIENT
     assert isinstance(client.connection, Connection)
     assert isinstance(client.reply(client.send(INFO, DeviceGetInfoRequest())), ReplyReceived)
+
+
+def test_device_that_breaks_takes_only_its_own_client_along(no_leak: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(testdev.TestDevice):
+        def region_write(self, index: int, offset: int, data: bytes) -> None:
+            raise KeyError(offset)
+
+    broken: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+    with Serving(Broken) as serving:
+        other, client = serving.client(), serving.client()
+        client.send(Command.REGION_WRITE, RegionWriteRequest(data=b"x"))
+        assert client.is_closed()
+        serving.wait_left()
+        other.ask(INFO, DeviceGetInfoRequest())
+    assert [each.exc_type for each in broken] == [KeyError]
+    broken.clear()

@@ -43,9 +43,9 @@ class Channel:
         return self._due > OUTPUT_BOUND
 
     def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
-        """Send a message, or queue it where the socket is full. Raises TransportError where the peer is gone."""
+        """Send a message, or queue it where the socket is full."""
         if not self._queue and not self._holding:
-            sent = self._stream.write(data, fds)
+            sent = self._write(data, fds)
             if sent == len(data):
                 return
             self._queue.append((memoryview(data)[sent:], () if sent else fds))
@@ -56,13 +56,13 @@ class Channel:
             self._due += len(data)
 
     def flush(self) -> None:
-        """Send what is due, as far as the socket takes it. Raises TransportError where the peer is gone."""
+        """Send what is due, as far as the socket takes it."""
         queue = self._queue
         while queue:
             data, fds = queue.popleft()
             if not fds and queue and len(data) < _TOGETHER:
                 data = self._gather(data)
-            sent = self._stream.write(data, fds)
+            sent = self._write(data, fds)
             self._due -= sent
             if sent < len(data):
                 queue.appendleft((memoryview(data)[sent:], () if sent else fds))
@@ -86,6 +86,14 @@ class Channel:
             self._queue.clear()
             close_all(self.connection.close())
 
+    def _write(self, data: bytes | memoryview, fds: tuple[int, ...]) -> int:
+        """How much of ``data`` needs no further care: what the socket took, or all of it where the peer is gone."""
+        try:
+            return self._stream.write(data, fds)
+        except TransportError:
+            self.close()
+            return len(data)
+
     def _gather(self, first: bytes | memoryview) -> bytes:
         """Take more of the queue's messages that carry no descriptors, to be sent with ``first``."""
         parts, size = [first], len(first)
@@ -98,7 +106,7 @@ class Channel:
         try:
             if self._queue and events & (WRITABLE | GONE):
                 self.flush()
-            if not self._ended and events & (READABLE | GONE) and self._due <= OUTPUT_BOUND:
+            if events & (READABLE | GONE) and not (self._ended or self.closed):
                 self._read()
             if self._ended and not self._queue:
                 self.close()
@@ -127,7 +135,7 @@ class Channel:
                 self._holding = True
         finally:
             self._holding = False
-            if self._queue and not self.closed:
+            if self._queue:
                 self.flush()
 
     def _wait(self) -> None:

@@ -79,6 +79,9 @@ class Interrupts(Protocol):
     def trigger(self, index: int, vector: int) -> None:
         """Signal the eventfd that the client set for this interrupt, if any; never blocks."""
 
+    def level(self, index: int, vector: int, asserted: bool) -> None:
+        """Hold an interrupt asserted, or let it go: while it is, the client is told again whenever it unmasks it."""
+
 
 class Host(Memory, Interrupts, Protocol):
     """What a device gets when it is attached to a client."""
@@ -97,21 +100,27 @@ class Device(Protocol):
 
     def attach(self, host: Host) -> None:
         """A client came; use ``host`` until ``detach``."""
+        return
 
     def detach(self) -> None:
         """The client left: its memory and eventfds are gone, the device keeps its state (Client Disconnection)."""
+        return
 
     def region_read(self, index: int, offset: int, count: int) -> bytes:
         """``count`` bytes; offset and count lie inside the region."""
 
     def region_write(self, index: int, offset: int, data: bytes) -> None:
         """Take ``data``; it lies inside the region."""
+        return
 
     def reset(self) -> None:
         """Back to the state of the start."""
+        return
 
     def irq_state(self, index: int, start: int, flags: IrqSetFlags, values: Sequence[bool]) -> None:
         """The client masked or unmasked interrupts ``start`` onwards, those whose value is true."""
+        return
 
     def close(self) -> None:
         """The server ends: give back what the device opened."""
+        return

@@ -14,13 +14,13 @@ MASK, UNMASK, TRIGGER = IrqSetFlags.ACTION_MASK, IrqSetFlags.ACTION_UNMASK, IrqS
 
 
 class Vector:
-    """One interrupt: an eventfd per action (ours, or None), and whether it is masked, and was raised meanwhile."""
+    """One interrupt: an eventfd per action (ours, or None), and whether it is masked, was raised meanwhile, is asserted."""
 
-    __slots__ = ("events", "masked", "pending")
+    __slots__ = ("asserted", "events", "masked", "pending")
 
     def __init__(self) -> None:
         self.events: dict[IrqSetFlags, int] = {}
-        self.masked = self.pending = False
+        self.masked = self.pending = self.asserted = False
 
 
 class Interrupts:
@@ -43,31 +43,44 @@ class Interrupts:
         if index in self._automasked and TRIGGER in one.events:
             self.mask(index, vector, True)
 
+    def level(self, index: int, vector: int, asserted: bool) -> None:
+        """Assert one interrupt, which must exist, or take that back: then it is neither pending nor raised again."""
+        one = self._vectors[index][vector]
+        rises = asserted and not one.asserted
+        one.asserted = asserted
+        if rises:
+            self.trigger(index, vector)
+        elif not asserted:
+            one.pending = False
+
     def mask(self, index: int, vector: int, masked: bool) -> None:
-        """Mask or unmask one interrupt; on a change its eventfd is signalled, and what was pending is raised."""
+        """Mask or unmask one interrupt; on a change its eventfd is signalled, and what is pending or asserted is raised."""
         one = self._vectors[index][vector]
         if one.masked == masked:
             return
         one.masked = masked
         _signal(one.events.get(MASK if masked else UNMASK))
-        if not masked and one.pending:
+        if not masked and (one.pending or one.asserted):
             one.pending = False
             self.trigger(index, vector)
 
     def assign(self, index: int, start: int, action: IrqSetFlags, fds: Sequence[int | None]) -> None:
         """Set the eventfd of ``action`` for the vectors from ``start`` on, and own it; None takes the present one away.
 
-        Raises OSError (EINVAL) for what is no eventfd; nothing is changed then and the descriptors stay the caller's.
+        A vector that is asserted is raised with its new eventfd at once. Raises OSError (EINVAL) for what is no eventfd;
+        nothing is changed then and the descriptors stay the caller's.
         """
         for fd in fds:
             if fd is not None and unix.kind_of(fd) != "eventfd":
                 raise OSError(errno.EINVAL, "no eventfd")
-        for vector, fd in zip(self._vectors[index][start:], fds, strict=False):
+        for number, (vector, fd) in enumerate(zip(self._vectors[index][start:], fds, strict=False), start):
             before = vector.events.pop(action, None)
             if before is not None:
                 os.close(before)
             if fd is not None:
                 vector.events[action] = fd
+                if vector.asserted and action == TRIGGER:
+                    self.trigger(index, number)
 
     def disable(self, index: int) -> None:
         """Take every eventfd of one kind away, and what is masked and pending with it."""

@@ -34,6 +34,7 @@ class Server:
         self._loop = Loop()
         self._devices: list[Device] = [factory()]
         self._clients: list[_Client] = []
+        self._left = 0  # clients that have gone
         self._listeners: list[socket.socket] = []
         # Given up for a moment when there are no descriptors left, to turn a client away that would wait for ever.
         self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -49,7 +50,6 @@ class Server:
 
         Raises OSError where there is no descriptor or thread left for it; the socket is closed then.
         """
-        self._forget(_Client.gone)  # who reconnects finds its device free
         used = {id(client.session.device) for client in self._clients}
         device = next((device for device in self._devices if id(device) not in used), None)
         try:
@@ -67,9 +67,8 @@ class Server:
         """Serve until ``stop`` is called or nobody is left and nobody can come; with ``once`` until a client has left."""
         while not self._loop.stopped and (self._clients or self._listeners):
             self._loop.turn()
-            before = len(self._clients)
             self._forget(lambda client: client.session.over)
-            if once and len(self._clients) < before:
+            if once and self._left:
                 break
 
     def stop(self) -> None:
@@ -91,6 +90,7 @@ class Server:
         os.close(self._spare)
 
     def _accept(self, listener: socket.socket) -> None:
+        self._forget(_Client.gone)  # who reconnects finds its device free
         try:
             client, _ = listener.accept()
         except OSError as problem:
@@ -114,7 +114,8 @@ class Server:
         left = [client for client in self._clients if ending(client)]
         for client in left:
             client.join()
-        self._clients = [client for client in self._clients if client not in left]
+            self._clients.remove(client)
+            self._left += 1
 
 
 class _Client:

@@ -12,7 +12,7 @@ from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.channel import Channel
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.device import Device
-from vfio_user_proto.errors import RemoteProtocolError, TransportError
+from vfio_user_proto.errors import RemoteProtocolError
 from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
 from vfio_user_proto.interrupts import Interrupts
 from vfio_user_proto.loop import READABLE, Loop
@@ -105,6 +105,10 @@ class Session:
         """Raise an interrupt (``device.Interrupts``)."""
         self._irqs.trigger(index, vector)
 
+    def level(self, index: int, vector: int, asserted: bool) -> None:
+        """Hold an interrupt asserted or let it go (``device.Interrupts``)."""
+        self._irqs.level(index, vector, asserted)
+
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         """Watch a descriptor of the device's (``device.Host``)."""
 
@@ -167,8 +171,8 @@ class Session:
             payload, sending = self._responder.respond(event, fds)
         except OSError as refusal:
             refused = refusal.errno or errno.EIO
-        self._busy = False
-        if fds:
+        finally:
+            self._busy = False
             unix.close_all(fds)
         if self._main.closed:
             return
@@ -211,10 +215,7 @@ class Session:
             if instead is None or not instead[0]:
                 return
             data, fds = instead
-        try:
-            channel.send(data, fds)
-        except TransportError:
-            channel.close()
+        channel.send(data, fds)
 
     def _make_twin(self) -> int:
         """Make the socket pair of twin-socket mode; returns the client's end, which is closed when it was sent."""

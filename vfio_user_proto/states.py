@@ -13,6 +13,8 @@ class Role(Enum):
     CLIENT = "client"
     SERVER = "server"
 
+    __hash__ = object.__hash__  # Enum's own costs more than the look-up that it is for
+
     @property
     def peer(self) -> "Role":
         return Role.SERVER if self is Role.CLIENT else Role.CLIENT
@@ -25,6 +27,8 @@ class State(Enum):
     PROPOSED = "a version is proposed; the server answers"
     READY = "any command"
     CLOSED = "nothing more"
+
+    __hash__ = object.__hash__
 
 
 # state -> (sender, is a reply, is VERSION) -> next state. What is not here is a broken rule.

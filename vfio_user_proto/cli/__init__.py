@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("vfio_user_proto.cli.call", "send one command to a server"),
     "conformance": ("vfio_user_proto.cli.conformance", "judge a server against the specification"),
     "fuzz": ("vfio_user_proto.cli.fuzz", "look for input that a server does not survive"),
+    "bench": ("vfio_user_proto.cli.bench", "measure what the mechanisms cost"),
 }
 
 

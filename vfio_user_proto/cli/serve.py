@@ -6,13 +6,15 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vfio_user_proto import unix
 from vfio_user_proto.devices import DEVICES
+from vfio_user_proto.devices.serial import SerialDevice
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.responder import OFFER
 from vfio_user_proto.server import Server
@@ -28,6 +30,7 @@ def register(subparsers: Any) -> None:
         "--fd", type=_number, metavar="N", help="use this descriptor: a listening or a connected UNIX socket"
     )
     parser.add_argument("--device", default="testdev", metavar="NAME", help=f"one of {', '.join(DEVICES)} (testdev)")
+    parser.add_argument("--terminal", metavar="PATH", help="of the device serial: listen here for who reads and types")
     parser.add_argument("--fault", metavar="NAME", help="be wrong in one way, to show that a test notices")
     parser.add_argument("--once", action="store_true", help="end when the first client has left")
     parser.add_argument("--max-msg-fds", type=_number, default=OFFER.max_msg_fds, metavar="N")
@@ -50,7 +53,12 @@ def run(options: argparse.Namespace) -> int:
         from vfio_user_proto.faults import FAULTS
 
         settings = _look_up("fault", options.fault, FAULTS).applied(settings)
-    with closing(Server(device, settings)) as server:
+    with ExitStack() as opened:
+        if options.terminal is not None:
+            if device is not SerialDevice:
+                raise UsageError("--terminal is for --device serial")
+            device = partial(SerialDevice, opened.enter_context(_listen(options.terminal, opened)))
+        server = opened.enter_context(closing(Server(device, settings)))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: server.stop())
         if options.fd is not None:
@@ -61,13 +69,17 @@ def run(options: argparse.Namespace) -> int:
                 server.add(sock)
             server.run(once=options.once)
             return 0
-        server.listen(unix.listen(options.socket_path))
-        try:
-            print(f"listening on {options.socket_path}", file=sys.stderr, flush=True)
-            server.run(once=options.once)
-        finally:
-            Path(options.socket_path).unlink(missing_ok=True)
+        server.listen(_listen(options.socket_path, opened))
+        print(f"listening on {options.socket_path}", file=sys.stderr, flush=True)
+        server.run(once=options.once)
     return 0
+
+
+def _listen(path: str, opened: ExitStack) -> socket.socket:
+    """A listening socket, whose path is removed at the end."""
+    sock = unix.listen(path)
+    opened.callback(Path(path).unlink, missing_ok=True)
+    return sock
 
 
 def _inherited(fd: int) -> socket.socket:

@@ -83,7 +83,10 @@ class DoorbellDevice(Device):
     """See the head of this file."""
 
     def __init__(self) -> None:
-        self.config = ConfigSpace(vendor=0x5646, device=0x4442, class_code=0xFF0000, bars=SIZES)
+        memory = {index: size for index, size in SIZES.items() if index != BAR2}
+        self.config = ConfigSpace(
+            vendor=0x5646, device=0x4442, class_code=0xFF0000, bars=memory, ports={BAR2: SIZES[BAR2]}
+        )
         self.seen = {path: Seen() for path in Path}
         self._io_fds = {
             BAR0: IoFdRegion(

@@ -1,22 +1,28 @@
-"""PCI as devices need it: indexes of regions and interrupt kinds, and a configuration space with its capabilities."""
+"""PCI as devices need it: indexes of regions and interrupts, configuration space with its capabilities, the interrupt pin."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
+
+from vfio_user_proto.device import Host
 
 # Regions and kinds of interrupts of a PCI device (linux/vfio.h numbers them so).
 BAR0, BAR1, BAR2, BAR3, BAR4, BAR5, ROM, CONFIG, VGA = range(9)
 INTX, MSI, MSIX, ERR, REQ = range(5)
 
+_INTX_DISABLE: Final = 0x04  # of the second byte of the command register
+_STATUS_INTERRUPT: Final = 0x08
 _STATUS_CAPABILITIES: Final = 0x10
 _FIRST_CAPABILITY: Final = 0x40
+_NO_BARS: Final = MappingProxyType[int, int]({})
 
 
 class ConfigSpace:
     """256 bytes of configuration space; only what a driver may set changes when it is written.
 
-    ``bars`` maps the number of a memory BAR to its size, a power of two of at least 16 bytes: writing all ones to it and
-    reading it back tells the size. ``capabilities`` are (id, body, mask) each: the bytes behind the two of the header, and
-    which of their bits can be written.
+    ``bars`` maps the number of a memory BAR to its size, a power of two of at least 16 bytes, ``ports`` that of an I/O BAR,
+    of at least 4: writing all ones to it and reading it back tells the size. ``capabilities`` are (id, body, mask) each: the
+    bytes behind the two of the header, and which of their bits can be written. ``interrupt_pin`` is 1 for INTA.
     """
 
     size: Final = 256
@@ -27,7 +33,8 @@ class ConfigSpace:
         vendor: int,
         device: int,
         class_code: int,
-        bars: Mapping[int, int],
+        bars: Mapping[int, int] = _NO_BARS,
+        ports: Mapping[int, int] = _NO_BARS,
         interrupt_pin: int = 0,
         capabilities: Sequence[tuple[int, bytes, bytes]] = (),
     ) -> None:
@@ -40,6 +47,9 @@ class ConfigSpace:
         mask[0x0C], mask[0x3C] = 0xFF, 0xFF  # cache line size, interrupt line
         for bar, size in bars.items():
             mask[0x10 + 4 * bar : 0x14 + 4 * bar] = (-size & 0xFFFFFFF0).to_bytes(4, "little")
+        for bar, size in ports.items():
+            start[0x10 + 4 * bar] = 1
+            mask[0x10 + 4 * bar : 0x14 + 4 * bar] = (-size & 0xFFFFFFFC).to_bytes(4, "little")
         link, place = 0x34, _FIRST_CAPABILITY
         for ident, body, body_mask in capabilities:
             start[6] |= _STATUS_CAPABILITIES
@@ -63,6 +73,42 @@ class ConfigSpace:
     def reset(self) -> None:
         """Every byte as at the start."""
         self._now[:] = self._start
+
+    def interrupt(self, pending: bool) -> bool:
+        """Say in the status register whether an interrupt is pending; returns whether the pin may carry it."""
+        self._now[6] = self._now[6] & ~_STATUS_INTERRUPT | (_STATUS_INTERRUPT if pending else 0)
+        return pending and not self._now[5] & _INTX_DISABLE
+
+
+class InterruptPin:
+    """INTx: a level that the device sets, as far as the command register lets it out."""
+
+    def __init__(self, config: ConfigSpace) -> None:
+        self._config = config
+        self._host: Host | None = None
+        self._pending = False
+
+    def connect(self, host: Host | None) -> None:
+        """A client came, or left: None."""
+        self._host = host
+        self.renew()
+
+    def set(self, pending: bool) -> None:
+        """Whether the device has an interrupt now."""
+        self._pending = pending
+        self.renew()
+
+    def renew(self) -> None:
+        """To be called when configuration space was written or reset."""
+        asserted = self._config.interrupt(self._pending)
+        if self._host is not None:
+            self._host.level(INTX, 0, asserted)
+
+
+def msi(count: int) -> tuple[int, bytes, bytes]:
+    """The MSI capability of ``count`` messages, a power of two up to 32, with 64-bit addresses."""
+    control = 0x80 | (count.bit_length() - 1) << 1
+    return 0x05, bytes([control]) + bytes(11), b"\x71\0" + b"\xfc\xff\xff\xff" + b"\xff" * 4 + b"\xff\xff"
 
 
 def msix(count: int, *, bar: int, table: int, pending: int) -> tuple[int, bytes, bytes]:

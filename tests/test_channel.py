@@ -1,0 +1,185 @@
+# A channel: bursts, gathering replies, the bound on what is due, descriptors in the queue, and the ways in which it ends.
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from serving import eventfds, open_to
+
+from vfio_user_proto import unix
+from vfio_user_proto.channel import BURST, OUTPUT_BOUND, Channel
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.craft import craft
+from vfio_user_proto.events import Event
+from vfio_user_proto.loop import Loop
+from vfio_user_proto.messages import Command, DeviceGetInfoRequest
+from vfio_user_proto.states import Role, State
+
+COMMAND = craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())
+
+
+class Ends:
+    """A channel with its loop and the peer's end of the socket; answers each command with ``reply``."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.peer, stream = unix.pair()
+        connection = Connection(Role.SERVER)
+        connection.state = State.READY
+        self.taken: list[Event] = []
+        self.reply = b""
+        self.channel = Channel(self.loop, stream, connection, self.took)
+
+    def took(self, event: Event) -> None:
+        self.taken.append(event)
+        if self.reply:
+            self.channel.send(self.reply)
+
+    def turn(self) -> None:
+        """One turn, if anything is ready."""
+        self.loop.turn(time.monotonic())
+
+    def close(self) -> None:
+        self.channel.close()
+        self.peer.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def ends(no_leak: None) -> Iterator[Ends]:
+    with closing(Ends()) as one:
+        yield one
+
+
+def drain(ends: Ends) -> int:
+    """Read what the peer gets now; returns how many bytes."""
+    ends.peer.socket.setblocking(False)
+    count = 0
+    while got := ends.peer.read(1 << 20):
+        if not got[0]:
+            break
+        count += len(got[0])
+    return count
+
+
+def test_a_burst_has_an_end_so_that_others_have_their_turn(ends: Ends) -> None:
+    ends.peer.write(COMMAND * (BURST + 10))
+    ends.turn()
+    assert len(ends.taken) == BURST
+    ends.turn()
+    assert len(ends.taken) == BURST + 10
+
+
+def test_first_reply_is_sent_at_once_and_the_others_together(ends: Ends) -> None:
+    sizes: list[int] = []
+    write = ends.channel._stream.write
+
+    def noting(data: bytes | memoryview, fds: tuple[int, ...] = ()) -> int:
+        sizes.append(len(data))
+        return write(data, fds)
+
+    ends.channel._stream.write = noting  # type: ignore[method-assign, assignment]
+    ends.reply = b"reply"
+    ends.peer.write(COMMAND * 10)
+    ends.turn()
+    assert sizes == [5, 45]
+    assert drain(ends) == 50
+
+
+def test_nothing_more_is_read_while_too_much_is_due(ends: Ends) -> None:
+    ends.reply = bytes(OUTPUT_BOUND // 4)
+    ends.peer.write(COMMAND * 50)
+    ends.turn()
+    seen = len(ends.taken)
+    assert 4 < seen < 12
+    assert ends.channel.full
+    for _ in range(3):
+        ends.turn()
+    assert len(ends.taken) == seen
+    total = 0
+    while len(ends.taken) < 50:
+        total += drain(ends)
+        ends.turn()
+    while more := drain(ends):
+        total += more
+        ends.turn()
+    assert total == 50 * len(ends.reply)
+    assert not ends.channel.full
+
+
+def test_messages_with_descriptors_keep_their_own(ends: Ends) -> None:
+    with eventfds(1) as fds:
+        block = bytes(1 << 20)
+        ends.channel.send(block)
+        ends.channel.send(b"first")
+        ends.channel.send(b"second", tuple(fds))
+        ends.channel.send(b"third")
+        left = len(block) + 5
+        ends.peer.socket.setblocking(False)
+        while left:
+            got = ends.peer.read(left)
+            if got is None:
+                ends.turn()
+                continue
+            assert got[1] == []
+            left -= len(got[0])
+        ends.turn()
+        data, received = ends.peer.read(6) or (b"", [])
+        assert (data, len(received)) == (b"second", 1)
+        assert open_to(fds[0]) == 2
+        os.close(received[0])
+        assert ends.peer.read(100) == (b"third", [])
+
+
+def test_end_of_the_peer_closes_after_what_is_due_was_sent(ends: Ends) -> None:
+    ends.reply = bytes(1 << 20)
+    ends.peer.write(COMMAND)
+    ends.peer.socket.shutdown(1)
+    ends.turn()
+    assert not ends.channel.closed
+    total = 0
+    while not ends.channel.closed:
+        total += drain(ends)
+        ends.turn()
+    assert total + drain(ends) == 1 << 20
+
+
+def test_peer_that_vanishes_closes(ends: Ends) -> None:
+    ends.reply = bytes(1 << 20)
+    ends.peer.write(COMMAND)
+    ends.turn()
+    ends.peer.close()
+    ends.turn()
+    assert ends.channel.closed
+
+
+def test_broken_rule_closes_and_gives_descriptors_back(ends: Ends) -> None:
+    with eventfds(1) as fds:
+        ends.peer.write(craft(Command.DEVICE_GET_INFO, message_size=3), fds)
+        ends.turn()
+        assert ends.channel.closed
+        assert open_to(fds[0]) == 1
+
+
+def test_finish_reads_no_more(ends: Ends) -> None:
+    ends.peer.write(COMMAND)
+    ends.channel.finish()
+    assert ends.channel.closed
+    assert ends.taken == []
+
+
+def test_finish_waits_for_what_is_due(ends: Ends) -> None:
+    ends.channel.send(bytes(1 << 20))
+    ends.channel.finish()
+    ends.peer.write(COMMAND)
+    total = 0
+    while not ends.channel.closed:
+        total += drain(ends)
+        ends.turn()
+    assert (total + drain(ends), ends.taken) == (1 << 20, [])
+
+
+def test_close_may_come_twice(ends: Ends) -> None:
+    ends.channel.close()
+    ends.channel.close()
