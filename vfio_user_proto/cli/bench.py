@@ -1,0 +1,80 @@
+"""``vfio-user bench``: measure the mechanisms of the protocol, beginning with what a doorbell costs."""
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from vfio_user_proto import launch, unix
+from vfio_user_proto.client import Client
+from vfio_user_proto.errors import UsageError
+from vfio_user_proto.harness import FACTOR, as_json, measure, svg, table
+
+
+def register(subparsers: Any) -> None:
+    """Add ``bench`` and its sub-commands to the parser of ``vfio-user``."""
+    bench = subparsers.add_parser("bench", help="measure what the mechanisms cost", description=__doc__)
+    commands = bench.add_subparsers(metavar="WHAT", required=True)
+    parser = commands.add_parser(
+        "doorbell",
+        help="what a guest's write costs: message, ioeventfd, shadow ioeventfd, ioregionfd",
+        description="Ring the doorbells of the device 'doorbell' over each path. Without --socket and --spawn the built-in "
+        "server has it.",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--socket", metavar="PATH", help="a server that is running; its device must be 'doorbell'")
+    where.add_argument("--spawn", metavar="COMMAND", help="start this server; {socket} stands for its path")
+    parser.add_argument("--count", type=_count, default=10_000, metavar="N", help="writes over each path (10000)")
+    parser.add_argument("--no-kvm", action="store_true", help="use the user-space bus even where KVM works")
+    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for every step (10)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--svg", metavar="FILE", help="draw the figures")
+    parser.set_defaults(run=run_doorbell)
+
+
+def run_doorbell(options: argparse.Namespace) -> int:
+    """Measure and report. Status 1 where writes were lost, or on KVM an ioeventfd is not as cheap as it must be."""
+    for path in filter(None, (options.json, options.svg)):
+        _write(path, "")
+    with ExitStack() as stack:
+        stream = _connect(options, stack)
+        client = stack.enter_context(Client.connect(stream, timeout=options.timeout))
+        measurement = measure(client, count=options.count, kvm=not options.no_kvm, timeout=options.timeout)
+    print(table(measurement), end="")
+    if options.json:
+        _write(options.json, json.dumps(as_json(measurement), indent=2) + "\n")
+    if options.svg:
+        _write(options.svg, svg(measurement))
+    cheap = not measurement.on_kvm or measurement.ioeventfd_factor >= FACTOR
+    return 0 if measurement.complete and cheap else 1
+
+
+def _connect(options: argparse.Namespace, stack: ExitStack) -> unix.Stream:
+    """A connection to the server that is meant. Raises TargetError and TransportError."""
+    if options.socket:
+        return unix.connect(options.socket, timeout=options.timeout)
+    if options.spawn:
+        return stack.enter_context(launch.spawn(options.spawn, timeout=options.timeout)).connect()
+    return stack.enter_context(launch.builtin(["--device", "doorbell"], timeout=options.timeout)).connect()
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be written: {problem.strerror}") from None
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100_000_000:
+        raise ValueError(text)
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise ValueError(text)
+    return value

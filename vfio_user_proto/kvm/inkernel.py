@@ -1,0 +1,43 @@
+"""KVM as the one who serves sub-regions, so that the accesses to them do not leave the kernel."""
+
+from typing import Final
+
+from vfio_user_proto.errors import KvmError
+from vfio_user_proto.kvm.api import Vm
+from vfio_user_proto.kvm.bus import Space
+from vfio_user_proto.kvm.records import match_of, shadow_of
+from vfio_user_proto.messages import IoregionfdSubRegion, IoregionFlags, SubRegion
+
+
+class InKernel:
+    """A ``bus.Kernel``: registers with a virtual machine what its kernel offers.
+
+    Ioeventfds are in every kernel; shadow memory and ioregionfds in none that was released, and are tried where they are.
+    """
+
+    def __init__(self, vm: Vm) -> None:
+        self._vm = vm
+        self.commits_writes: Final = vm.commits_writes()
+        self.has_ioregions: Final = vm.has_ioregions()
+
+    def take(self, space: Space, address: int, sub_region: SubRegion, fd: int, shadow: int | None) -> str:
+        """See ``bus.Kernel``; the reason is the missing feature, or the kernel's refusal."""
+        ports = space is Space.PORTS
+        record = shadow_of(sub_region)
+        if isinstance(sub_region, IoregionfdSubRegion) and not self.has_ioregions:
+            return "this kernel has no KVM_SET_IOREGION"
+        if record is not None and not self.commits_writes:
+            return "this kernel has no KVM_IOEVENTFD_FLAG_COMMIT_WRITE"
+        size, match = sub_region.size, match_of(sub_region)
+        try:
+            if isinstance(sub_region, IoregionfdSubRegion):
+                posted = bool(sub_region.flags & IoregionFlags.POSTED_WRITES)
+                self._vm.set_ioregion(fd, address, size, sub_region.user_data, port=ports, posted=posted)
+            elif record is not None and shadow is not None:
+                offset = record.shadow_offset
+                self._vm.set_shadow_ioeventfd(fd, address, shadow, offset, size=size, port=ports, match=match)
+            else:
+                self._vm.set_ioeventfd(fd, address, size=size, port=ports, match=match)
+        except KvmError as refusal:
+            return str(refusal)
+        return ""

@@ -1,0 +1,53 @@
+"""What KVM does for an ioeventfd, done in user space: add 1 to an eventfd, and put a store's value in shared memory."""
+
+import contextlib
+import fcntl
+import os
+import select
+
+from vfio_user_proto.errors import RemoteProtocolError
+
+
+class Kick:
+    """An eventfd to signal. As in the kernel a signal never waits: a counter that is full stays full."""
+
+    def __init__(self, fd: int) -> None:
+        """A copy of ``fd`` is used."""
+        self._fd = os.dup(fd)
+        self._poll: select.poll | None = None
+        if not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK:
+            # The flag belongs to the server as well, so it stays as it is.
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLOUT)
+
+    def signal(self) -> None:
+        """Add 1."""
+        if self._poll is None or self._poll.poll(0):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_write(self._fd, 1)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Shadow:
+    """``size`` bytes of a file that the server shares, from ``offset`` on: where it looks for the value of a store.
+
+    The file is written, never mapped: its owner may make it shorter at any time.
+    """
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        """A copy of ``fd`` is used."""
+        self._fd, self._offset, self._end = os.dup(fd), offset, offset + size
+
+    def store(self, data: bytes) -> None:
+        """Put ``data`` there. Raises RemoteProtocolError where the file does not take it."""
+        if os.fstat(self._fd).st_size < self._end:
+            raise RemoteProtocolError(f"the shadow memory ends before byte {self._end}")
+        try:
+            os.pwrite(self._fd, data, self._offset)
+        except OSError as problem:
+            raise RemoteProtocolError(f"the shadow memory cannot be written: {problem.strerror}") from None
+
+    def close(self) -> None:
+        os.close(self._fd)
