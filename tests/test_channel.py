@@ -63,7 +63,42 @@ def drain(ends: Ends) -> int:
     return count
 
 
+def notice(ends: Ends) -> None:
+    """Send so much at once that the channel takes more than one message in each turn from now on."""
+    ends.peer.write(COMMAND * 20)
+    while len(ends.taken) < 20:
+        ends.turn()
+    ends.taken.clear()
+
+
+def test_peer_that_waits_for_replies_is_not_looked_at_twice(ends: Ends) -> None:
+    reads = 0
+    read = ends.channel._stream.read
+
+    def counting(wanted: int) -> tuple[bytes, list[int]] | None:
+        nonlocal reads
+        reads += 1
+        return read(wanted)
+
+    ends.channel._stream.read = counting  # type: ignore[method-assign]
+    for _ in range(80):
+        ends.peer.write(COMMAND)
+        ends.turn()
+    assert len(ends.taken) == 80
+    assert reads == 2 * 80 + 80 // 8
+
+
+def test_peer_that_does_not_wait_is_noticed(ends: Ends) -> None:
+    ends.peer.write(COMMAND * 100)
+    turns = 0
+    while len(ends.taken) < 100:
+        ends.turn()
+        turns += 1
+    assert turns < 12
+
+
 def test_a_burst_has_an_end_so_that_others_have_their_turn(ends: Ends) -> None:
+    notice(ends)
     ends.peer.write(COMMAND * (BURST + 10))
     ends.turn()
     assert len(ends.taken) == BURST
@@ -72,6 +107,7 @@ def test_a_burst_has_an_end_so_that_others_have_their_turn(ends: Ends) -> None:
 
 
 def test_first_reply_is_sent_at_once_and_the_others_together(ends: Ends) -> None:
+    notice(ends)
     sizes: list[int] = []
     write = ends.channel._stream.write
 
@@ -88,6 +124,7 @@ def test_first_reply_is_sent_at_once_and_the_others_together(ends: Ends) -> None
 
 
 def test_nothing_more_is_read_while_too_much_is_due(ends: Ends) -> None:
+    notice(ends)
     ends.reply = bytes(OUTPUT_BOUND // 4)
     ends.peer.write(COMMAND * 50)
     ends.turn()

@@ -142,6 +142,21 @@ def test_path_of_a_dead_server_is_taken_over(path: Path) -> None:
         ask(unix.connect(path))
 
 
+def test_terminal_of_the_serial_port_connects_to_a_path_of_its_own(path: Path, tmp_path: Path) -> None:
+    line = tmp_path / "line"
+    with serve("--socket-path", str(path), "--device", "serial", "--terminal", str(line)) as process:
+        client = Client(unix.connect(path))
+        client.write(0, 0, b"!")
+        terminal = unix.connect(line)
+        terminal.set_timeout(10)
+        assert terminal.read(9) == (b"!", [])
+        terminal.close()
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert not line.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
@@ -149,6 +164,8 @@ def test_path_of_a_dead_server_is_taken_over(path: Path) -> None:
         (["--socket-path", "{file}"], 3, "{file}: exists and is no socket"),
         (["--fd", "77"], 2, "--fd 77: Bad file descriptor"),
         (["--fd", "0"], 2, "--fd 0: Socket operation on non-socket"),
+        (["--socket-path", "x", "--terminal", "y"], 2, "--terminal is for --device serial"),
+        (["--socket-path", "x", "--device", "serial", "--terminal", "{file}"], 3, "{file}: exists and is no socket"),
         (["--socket-path", "x", "--device", "testdv"], 2, "no device 'testdv'; did you mean testdev?"),
         (["--socket-path", "x", "--device", "qqq"], 2, f"no device 'qqq'; there are {', '.join(sorted(DEVICES))}"),
     ],

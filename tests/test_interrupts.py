@@ -75,6 +75,53 @@ def test_level_interrupt_masks_itself(irqs: Interrupts) -> None:
         assert (rung(fd), rung(masked)) == (1, 1)
 
 
+def test_asserted_level_is_raised_at_every_unmasking_until_it_falls(irqs: Interrupts) -> None:
+    with eventfds(1) as (fd,):
+        irqs.assign(LEVEL, 0, TRIGGER, [os.dup(fd)])
+        irqs.level(LEVEL, 0, True)
+        irqs.level(LEVEL, 0, True)
+        for _ in range(3):
+            assert rung(fd) == 1
+            irqs.mask(LEVEL, 0, False)
+        irqs.level(LEVEL, 0, False)
+        assert rung(fd) == 1
+        irqs.mask(LEVEL, 0, False)
+        assert rung(fd) == 0
+        irqs.level(LEVEL, 0, True)
+        assert rung(fd) == 1
+
+
+def test_level_is_raised_when_it_rises_and_not_while_it_stays(irqs: Interrupts) -> None:
+    """Also where nothing masks itself."""
+    with eventfds(1) as (fd,):
+        irqs.assign(PLAIN, 3, TRIGGER, [os.dup(fd)])
+        for asserted in (True, True, False, False, True):
+            irqs.level(PLAIN, 3, asserted)
+        assert rung(fd) == 2
+
+
+def test_level_that_rose_and_fell_behind_a_mask_is_not_raised(irqs: Interrupts) -> None:
+    with eventfds(1) as (fd,):
+        irqs.assign(LEVEL, 0, TRIGGER, [os.dup(fd)])
+        irqs.mask(LEVEL, 0, True)
+        irqs.level(LEVEL, 0, True)
+        irqs.level(LEVEL, 0, False)
+        irqs.mask(LEVEL, 0, False)
+        assert rung(fd) == 0
+
+
+def test_asserted_level_is_raised_as_soon_as_it_has_an_eventfd(irqs: Interrupts) -> None:
+    irqs.level(LEVEL, 0, True)
+    with eventfds(2) as (fd, other):
+        irqs.assign(LEVEL, 0, MASK, [os.dup(other)])
+        assert rung(other) == 0
+        irqs.assign(LEVEL, 0, TRIGGER, [os.dup(fd)])
+        assert rung(fd) == 1
+        irqs.disable(LEVEL)
+        irqs.assign(LEVEL, 0, TRIGGER, [os.dup(fd)])
+        assert rung(fd) == 1
+
+
 def test_mask_and_unmask_signal_their_eventfds_on_a_change_only(irqs: Interrupts) -> None:
     with eventfds(2) as (masked, unmasked):
         irqs.assign(PLAIN, 0, MASK, [os.dup(masked)])

@@ -14,6 +14,8 @@ from vfio_user_proto.unix import Stream, close_all
 OUTPUT_BOUND: Final = 1 << 20
 # So many messages of one peer at a time; then the others have their turn.
 BURST: Final = 64
+# Every so many messages one more is looked for at once, to notice that the peer does not wait for replies.
+_LOOK: Final = 8
 # Small messages are sent together up to this size.
 _TOGETHER: Final = 1 << 16
 
@@ -31,6 +33,8 @@ class Channel:
         self._queue: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
         self._due = 0
         self._holding = False  # replies are gathered
+        self._pipelined = False  # several messages came at once
+        self._bursts = 0
         self._ended = False  # the peer sends nothing more
         self.closed = False
         self._waiting_for = READABLE
@@ -114,10 +118,16 @@ class Channel:
             self.close()
 
     def _read(self) -> None:
-        """Take up to ``BURST`` messages. The reply to the first is sent at once, those to the others together."""
+        """Take up to ``BURST`` messages. The reply to the first is sent at once, those to the others together.
+
+        Most peers wait for each reply, so a second message is looked for where there was one lately, and now and then.
+        """
         connection, read = self.connection, self._stream.read
+        self._bursts += 1
+        eager = self._pipelined or not self._bursts % _LOOK
+        self._pipelined = False
         try:
-            for _ in range(BURST):
+            for _ in range(BURST if eager else 1):
                 while True:
                     got = read(connection.wanted)
                     if got is None:
@@ -129,6 +139,7 @@ class Channel:
                 if type(event) is Closed:
                     self._ended = True
                     return
+                self._pipelined = self._holding
                 self._took(event)
                 if self._ended or self.closed or self._due > OUTPUT_BOUND:
                     return
