@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: help demo test check format lint types generated bench clean
+.PHONY: help demo test check interop format lint types generated bench clean
 
 help:
 	@echo "make demo    run the suite against the built-in reference server, over a socket; writes report/conformance.html"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, generated files, tests"
+	@echo "make interop QEMU with our devices, both fetched from Debian (300 MB, kept in ~/.cache); skips where that cannot be"
 	@echo "make bench   the benchmarks, each a ratio against its yardstick"
 	@echo "make format  put the code into its form;  make generated  compare generated files with the document"
 
@@ -27,6 +28,10 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 check: lint types generated test
+
+interop: $(READY)
+	-tests/interop/setup
+	VFIO_USER_INTEROP=1 $(BIN)/python -m pytest -m interop tests/interop
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -135,39 +135,44 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Client], object], Any, str]] = {
         "an area of region 1 reaches beyond its 8191 bytes",
     ),
     "sub-regions of another region": (
-        lambda client: client.region_io_fds(1),
+        lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(argsz=16, index=2), "fds"),
         "DeviceGetRegionIoFdsReply.index is 2, 1 was asked for",
     ),
     "fewer sub-regions": (
-        lambda client: client.region_io_fds(1),
+        lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(argsz=16, index=1, count=2, sub_regions=()), "fds"),
         "2 sub-regions are due, 0 came",
     ),
     "a sub-region of no known kind": (
-        lambda client: client.region_io_fds(1),
+        lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(bytes(24),)), "fds"),
         "sub-region 0 is of no known kind (24 bytes)",
     ),
     "a descriptor that did not come": (
-        lambda client: client.region_io_fds(1),
+        lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(ENTRY, ENTRY.replace(fd_index=2))), "fds"),
         "sub-region 1 has descriptor 2 of 2",
     ),
     "a shadow that did not come": (
-        lambda client: client.region_io_fds(1),
+        lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(SHADOW.replace(shadow_mem_fd_index=0xFFFFFFFF),)), "fds"),
         "sub-region 0 has descriptor 4294967295 of 2",
+    ),
+    "unknown flags": (
+        lambda client: client.region_io_fds(1, 4096),
+        (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(ENTRY.replace(flags=m.IoeventfdFlags(0x11)),)), "fds"),
+        "sub-region 0 has unknown flags (DATAMATCH|0x10)",
     ),
     "a sub-region beyond the region": (
         lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(ENTRY.replace(offset=4093),)), "fds"),
-        "sub-region 0 reaches beyond region 1",
+        "sub-region 0 reaches beyond the 4096 bytes of region 1",
     ),
     "a sub-region beyond 2^64": (
-        lambda client: client.region_io_fds(1),
+        lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(ENTRY.replace(offset=(1 << 64) - 1),)), "fds"),
-        "sub-region 0 reaches beyond region 1",
+        "sub-region 0 reaches beyond the 4096 bytes of region 1",
     ),
 }
 
@@ -212,3 +217,27 @@ def test_a_shadow_sub_region_names_both_descriptors() -> None:
             (found,) = io_fds.sub_regions
             assert isinstance(found, m.ShadowIoeventfdSubRegion)
             assert (io_fds.fd_of(found).kind, io_fds.shadow_of(found).kind) == ("eventfd", "memfd")
+
+
+def test_the_shadow_index_of_a_plain_ioeventfd_counts_for_nothing() -> None:
+    """A server that sends 48 bytes for every kind leaves anything there; what no sub-region uses is closed."""
+    entry = SHADOW.replace(type=m.IoFdType.IOEVENTFD, shadow_mem_fd_index=0xFFFFFFFF)
+    with eventfds(2) as fds:
+        said = (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(entry,)), fds)
+        with Fake(lambda event: said) as server, server.connect() as client, client.region_io_fds(1, 12) as io_fds:
+            assert [fd.kind for fd in io_fds.fds] == ["eventfd", "closed"]
+
+
+def test_the_size_of_the_region_is_asked_for_where_it_is_not_given() -> None:
+    def answer(event: CommandReceived) -> Any:
+        if event.message.header.command == Command.DEVICE_GET_REGION_INFO:
+            return m.DeviceGetRegionInfoReply(index=1, size=8)
+        return m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(ENTRY.replace(offset=8),)), fds
+
+    with (
+        eventfds(1) as fds,
+        Fake(answer) as server,
+        server.connect() as client,
+        pytest.raises(RemoteProtocolError, match="reaches beyond the 8 bytes of region 1"),
+    ):
+        client.region_io_fds(1)

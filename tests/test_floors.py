@@ -16,7 +16,8 @@ FLOORS = """\
     wire specdoc
     events states craft capabilities loop regioncaps
     connection device unix
-    channel memory interrupts trace devices.pci
+    channel memory dirty migration interrupts trace devices.pci
+    features
     responder iofds
     session devices.minimal devices.testdev devices.doorbell devices.gpio devices.serial
     server client launch proxy kvm export devices

@@ -2,6 +2,8 @@
 
 import os
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -10,6 +12,7 @@ from vfio_user_proto.errors import RemoteProtocolError
 from vfio_user_proto.messages import (
     DeviceGetRegionInfoReply,
     DeviceGetRegionIoFdsReply,
+    IoFdType,
     RegionType,
     ShadowIoeventfdSubRegion,
     SparseMmap,
@@ -130,3 +133,31 @@ class RegionIoFds(_WithFds):
     def shadow_of(self, sub_region: ShadowIoeventfdSubRegion) -> Fd:
         """The memory in which the value that was written is found."""
         return self.fds[sub_region.shadow_mem_fd_index]
+
+
+def descriptors_of(entry: SubRegion) -> tuple[int, ...]:
+    """The numbers of the descriptors that a sub-region uses; that of shadow memory counts for its own type alone."""
+    if isinstance(entry, ShadowIoeventfdSubRegion) and entry.type == IoFdType.IOEVENTFD_SHADOW:
+        return entry.fd_index, entry.shadow_mem_fd_index
+    return (entry.fd_index,)
+
+
+def checked(answer: DeviceGetRegionIoFdsReply, size: int, fds: int) -> tuple[SubRegion, ...]:
+    """The sub-regions of ``answer`` for a region of ``size`` bytes, with which ``fds`` descriptors came.
+
+    It is the client's part to check them (section VFIO_USER_DEVICE_GET_REGION_IO_FDS). Raises RemoteProtocolError.
+    """
+    if len(answer.sub_regions) != answer.count:
+        raise RemoteProtocolError(f"{answer.count} sub-regions are due, {len(answer.sub_regions)} came")
+    good = []
+    for number, entry in enumerate(answer.sub_regions):
+        if isinstance(entry, bytes):
+            raise RemoteProtocolError(f"sub-region {number} is of no known kind ({len(entry)} bytes)")
+        if int(entry.flags) & ~reduce(or_, type(entry.flags), 0):
+            raise RemoteProtocolError(f"sub-region {number} has unknown flags ({entry.flags})")
+        if max(descriptors_of(entry)) >= fds:
+            raise RemoteProtocolError(f"sub-region {number} has descriptor {max(descriptors_of(entry))} of {fds}")
+        if entry.offset + entry.size > size or entry.offset >= size:
+            raise RemoteProtocolError(f"sub-region {number} reaches beyond the {size} bytes of region {answer.index}")
+        good.append(entry)
+    return tuple(good)

@@ -1,0 +1,148 @@
+# A virtual machine of QEMU's whose guest obeys: its console, its monitor, and the tools that tests/interop/setup has fetched.
+import json
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+CACHE = Path(os.environ.get("VFIO_USER_INTEROP_CACHE") or Path.home() / ".cache" / "vfio-user-interop")
+# Seconds; emulation is slow, and the machine may have other things to do. Nothing waits that long where all is well.
+PATIENCE = 120.0
+# An address in the guest's 256 MiB beyond those that its kernel uses.
+SPARE = 208 << 20
+
+
+def unavailable() -> str | None:
+    """Why there can be no machine; None where there can."""
+    if os.environ.get("VFIO_USER_INTEROP") != "1":
+        return "run make interop"
+    if not (CACHE / "initramfs").exists():
+        reason = CACHE / "unavailable"
+        return reason.read_text().strip() if reason.exists() else f"tests/interop/setup has not filled {CACHE}"
+    return None
+
+
+class Line:
+    """One end of a socket that carries text; every wait has a deadline and ends with the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._text = ""  # what came and was not taken
+
+    def send(self, text: str) -> None:
+        self.sock.sendall(text.encode())
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The next match of ``pattern`` behind the one before; a line ends with a line feed, without the return before it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            if found := re.search(pattern, self._text, re.MULTILINE):
+                self._text = self._text[found.end() :]
+                return found
+            ready = select.select([self.sock], [], [], max(0.0, deadline - time.monotonic()))[0]
+            data = self.sock.recv(65536) if ready else b""
+            if not data:
+                why = "the line ended" if ready else f"nothing like it came within {PATIENCE:g} s"
+                raise AssertionError(f"{pattern!r} was awaited, but {why}; what came:\n{self._text}")
+            self._text += data.decode(errors="replace").replace("\r", "")
+
+
+class Machine:
+    """QEMU with a guest; ``run`` carries out a shell command in it. Used in a ``with`` statement."""
+
+    def __init__(self, device: dict[str, Any]) -> None:
+        self._device = json.dumps(device)
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile()
+        (console, theirs), (monitor, also_theirs) = socket.socketpair(), socket.socketpair()
+        root = CACHE / "root" / "usr"
+        with theirs, also_theirs:
+            self._qemu = subprocess.Popen(
+                [
+                    *("nice", "-n", "10"),
+                    # The emulator with the libraries that it was built for, whatever the host has.
+                    *(root / "lib64" / "ld-linux-x86-64.so.2", "--library-path", root / "lib" / "x86_64-linux-gnu"),
+                    *(root / "bin" / "qemu-system-x86_64", "-L", root / "share" / "qemu"),
+                    *("-L", root / "share" / "seabios", "-nodefaults", "-display", "none", "-accel", "tcg"),
+                    *("-object", "memory-backend-memfd,id=ram,size=256M,share=on"),
+                    *("-machine", "pc,memory-backend=ram"),
+                    *("-kernel", CACHE / "vmlinuz", "-initrd", CACHE / "initramfs"),
+                    *("-append", "console=ttyS0 quiet loglevel=0 panic=-1 mem=192M"),
+                    *("-chardev", f"socket,id=console,fd={theirs.fileno()}", "-serial", "chardev:console"),
+                    *("-chardev", f"socket,id=monitor,fd={also_theirs.fileno()}", "-qmp", "chardev:monitor"),
+                    *("-device", self._device),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(), also_theirs.fileno()),
+            )
+        self.console, self._monitor = Line(console), Line(monitor)
+        self._answers: list[dict[str, Any]] = []
+        try:
+            self._monitor.wait_for(r'^\{"QMP".*$')
+            self.command("qmp_capabilities")
+            self.wait_booted()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._qemu.kill()
+        self._qemu.wait()
+        if kind is not None:
+            print(self._printed())  # pytest shows it with the failure
+        self.console.sock.close()
+        self._monitor.sock.close()
+        self._log.close()
+
+    def wait_booted(self) -> None:
+        """Wait until the guest takes commands."""
+        self.console.wait_for("^### ready$")
+
+    def run(self, command: str) -> str:
+        """What a command that must succeed prints in the guest."""
+        self.console.send(command + "\n")
+        printed = self.console.wait_for(r"(?s)\A(.*?)^### (\d+)$")
+        assert printed[2] == "0", f"{command}: status {printed[2]}\n{printed[1]}"
+        return printed[1].strip()
+
+    def command(self, name: str, **arguments: Any) -> Any:
+        """A command for QEMU itself, which must succeed (QMP)."""
+        self._monitor.send(json.dumps({"execute": name, "arguments": arguments}) + "\n")
+        answer = self._wait_for("return", "error")
+        assert "return" in answer, f"{name}: {answer['error']['desc']}"
+        return answer["return"]
+
+    def wait_event(self, name: str) -> dict[str, Any]:
+        """The next event of that name that QEMU tells of."""
+        while True:
+            event = self._wait_for("event")
+            if event["event"] == name:
+                return event
+
+    def complaints(self) -> list[str]:
+        """What QEMU printed, warnings aside: what its device does in the background is told nowhere else."""
+        return [line for line in self._printed().splitlines() if " warning: " not in line]
+
+    def _printed(self) -> str:
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
+
+    def _wait_for(self, *keys: str) -> dict[str, Any]:
+        """The oldest message of the monitor that has one of ``keys``; others are kept."""
+        while True:
+            for number, message in enumerate(self._answers):
+                if not message.keys().isdisjoint(keys):
+                    return self._answers.pop(number)
+            self._answers.append(json.loads(self._monitor.wait_for(r"^\{.*\}$")[0]))
