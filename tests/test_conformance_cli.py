@@ -1,6 +1,7 @@
 # The command line: exit statuses, reports in files, known findings, evidence, and nobody else's pytest settings.
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_a_server_that_runs_already_is_attached_to() -> None:
 
 
 def test_a_finding_is_told_and_the_status_is_1(tmp_path: Path) -> None:
-    files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "junit", "html", "text")}
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "junit", "tap", "html", "markdown", "text")}
     options = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
     done = run("server", *FEW, *WRONG, *options, "--evidence", str(tmp_path / "evidence"))
 
@@ -72,6 +73,8 @@ def test_a_finding_is_told_and_the_status_is_1(tmp_path: Path) -> None:
     assert finding["evidence"] == str(tmp_path / "evidence" / "dma-unmap.released.jsonl")
     assert ElementTree.parse(files["junit"]).getroot().find("testsuite/testcase/failure") is not None
     assert "<h1>" in files["html"].read_text()
+    assert "| fail | dma-unmap/released |" in files["markdown"].read_text()
+    assert re.search(r"^not ok \d - dma-unmap/released$", files["tap"].read_text(), re.MULTILINE)
 
 
 def test_evidence_is_done_again(tmp_path: Path) -> None:
@@ -103,6 +106,10 @@ def test_evidence_is_done_again(tmp_path: Path) -> None:
         (("server", "--socket", "/nowhere/socket"), 3, "/nowhere/socket: No such file"),
         (("replay", "/nowhere/file"), 2, "/nowhere/file: No such file"),
         (("list", "quux"), 2, "no case matches 'quux'"),
+        (("list", "--requirements", "header"), 2, "--requirements lists all of them"),
+        (("matrix", "/nowhere/x"), 2, "/nowhere/x: No such file"),
+        (("matrix", __file__), 2, "this is no JSON"),
+        (("diff", __file__, __file__), 2, "this is no JSON"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(words: Sequence[str], status: int, sentence: str) -> None:
@@ -113,7 +120,8 @@ def test_what_cannot_be_used_is_one_sentence(words: Sequence[str], status: int, 
 
 
 def test_nothing_run_is_no_success() -> None:
-    done = run("server", "--select", "feature/migration")
+    command = f"{shlex.quote(sys.executable)} -m vfio_user_proto serve --socket-path {{socket}} --device minimal"
+    done = run("server", "--spawn", command, "--select", "region-io-fds/types")
 
     assert (done.returncode, done.stdout.splitlines()[-1]) == (4, "no verdict: nothing was run")
 
@@ -155,6 +163,32 @@ def test_the_catalogue_is_printed_and_is_data() -> None:
     [case] = json.loads(run("list", "--json", "dma-map/overlap-inside").stdout)
     assert case["expected"] == "an error reply with EEXIST"
     assert case["catches"] == ["overlap-inside-accepted"]
+
+
+def test_the_requirements_are_printed_and_are_data() -> None:
+    done = run("list", "--requirements")
+    lines = done.stdout.splitlines()
+    assert lines[lines.index("dma-map.overlap  [must, server]  covered") + 1].startswith("  dma-map/")
+    assert " covered, " in done.stderr
+
+    content = json.loads(run("list", "--requirements", "--json").stdout)
+    assert {each["id"]: each["state"] for each in content}["backend.sigterm"] == "not-testable"
+
+
+def test_reports_are_compared_and_laid_side_by_side(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old.json"), str(tmp_path / "new.json")
+    run("server", *FEW, "--json", old)
+    run("server", *FEW, *WRONG, "--json", new)
+
+    worse, better = run("diff", old, new), run("diff", new, old)
+    assert (worse.returncode, "newly failing: dma-unmap/released: pass, now fail" in worse.stdout) == (1, True)
+    assert (better.returncode, "fixed: dma-unmap/released: fail, now pass" in better.stdout) == (0, True)
+    page, table = tmp_path / "m.html", tmp_path / "m.md"
+    laid = run("matrix", old, new, "--html", str(page), "--markdown", str(table))
+    assert laid.returncode == 0
+    assert "dma-unmap/released  pass  fail" in laid.stdout
+    assert "| dma-unmap/released | pass | fail |" in table.read_text()
+    assert 'data-case="dma-unmap/released"' in page.read_text()
 
 
 def test_what_the_user_has_set_for_pytest_changes_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 # The files that say what is known about a target.
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_the_built_in_target_allows_everything_and_has_scratch_bytes() -> None:
         ("[[known]]\ncase = 'a/b'\nclass = 'pass'\nreason = 'x'", "needs a class that is a finding, and a reason"),
         ("[[known]]\ncase = 'a/b'\nclass = 'sad'\nreason = 'x'", "sad"),
         ("[[known]]\ncase = 'a/b'\nreason = 'x'", "lacks class"),
+        (
+            "[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = 'x'\nexpires = '2027-01-01'",
+            "expires on a day, such as 2027-01-01, without quotes",
+        ),
+        (
+            "[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = 'x'\nexpires = 2027-01-01T00:00:00",
+            "expires on a day",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, text: str, problem: str) -> None:
@@ -57,7 +66,7 @@ def test_known_findings_replace_those_of_the_file_and_leave_the_rest(tmp_path: P
     path.write_text('# a comment\nname = "mine"\n\n[[known]]\ncase = "old"\nclass = "fail"\nreason = "x"\n')
     known = (
         Known("a/*", Outcome.DESYNC, 'says "no"\\\nand\ttabs'),
-        Known("b/c", Outcome.FAIL, "a bug", "https://example.org/1"),
+        Known("b/c", Outcome.FAIL, "a bug", "https://example.org/1", date(2027, 1, 1)),
     )
 
     update_known(path, known)

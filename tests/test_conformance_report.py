@@ -1,10 +1,14 @@
-# Reports: the contract for programs, valid XML, five lines for people, a page that escapes what it shows.
+# Reports: the contract for programs, valid XML, a stream of test points, a comment for a pull request, five lines for people.
 import json
-from html.parser import HTMLParser
+import re
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from vfio_user_conformance.report import html, junit, text
+import pytest
+
 from vfio_user_conformance.report import json as plain
+from vfio_user_conformance.report import junit, markdown, tap, text
 from vfio_user_conformance.verdict import Outcome, Report, Result
 
 NASTY = "<script>alert('x')</script>\x00\x1b & \ud800"
@@ -31,6 +35,7 @@ RESULTS = (
     Result("dma-map/six", "dma-map.adjacent", "s", "should", Outcome.ERROR, "ours"),
 )
 REPORT = Report("prog {socket}", "mine", False, RESULTS, 1.25, "", ("x: no such case",))
+LOST = Report("t", "", False, RESULTS[:1], 0.5, "the target was lost")
 
 
 def test_json_keeps_the_contract() -> None:
@@ -49,8 +54,8 @@ def test_junit_counts_what_it_holds() -> None:
 
     assert suite is not None
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": 6, "failures": 1, "errors": 1, "skipped": 2}
-    for kind, wanted in (("failure", 1), ("error", 1), ("skipped", 2)):
+    assert counts == {"tests": 7, "failures": 1, "errors": 2, "skipped": 2}
+    for kind, wanted in (("failure", 1), ("error", 2), ("skipped", 2)):
         assert len(suite.findall(f"testcase/{kind}")) == wanted
     assert "header.echo" in (suite.findtext("testcase/failure") or "")
 
@@ -72,7 +77,9 @@ def test_text_has_five_lines_for_each_finding() -> None:
 def test_text_is_quiet_when_all_is_well() -> None:
     good = Report("t", "", False, RESULTS[:1], 0.5)
 
-    assert text.render(good).splitlines()[1:] == ["", "1 case in 0.5 s: 1 pass", "conforming"]
+    lines = text.render(good).splitlines()
+    assert (lines[1], lines[3:]) == ("", ["1 case in 0.5 s: 1 pass", "conforming"])
+    assert re.match(r"\d+ requirements: 1 passed, \d+ not-exercised, ", lines[2])
     assert "\033[32mconforming" in text.render(good, color=True)
 
 
@@ -84,31 +91,114 @@ def test_text_names_the_evidence_and_cuts_what_is_long() -> None:
     assert max(map(len, told.splitlines())) < 500
 
 
-class Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.open.pop() != tag:
-            assert self.open, tag
+SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
 
-def test_the_page_is_whole_needs_nothing_from_outside_and_escapes() -> None:
-    content = html.render(REPORT)
-    page = Page()
-    page.feed(content)
+def test_json_is_valid_by_the_published_schema() -> None:
+    schema = json.loads((SCHEMAS / "report.schema.json").read_text())
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema)
 
-    assert page.open == []
-    assert "<script>alert" not in content
-    assert "http" not in content.replace("http-equiv", "")
-    cases = [attributes for tag, attributes in page.tags if tag == "details"]
-    assert [each["id"] for each in cases] == [result.ident for result in RESULTS]
-    assert ["open" in each for each in cases] == [False, True, False, False, False, True]
-    assert "from the client, with memfd, cut at 4" in content
+    for report in (REPORT, LOST, Report("t", "", True, (), 0.0, seed=3)):
+        jsonschema.Draft202012Validator(schema).validate(json.loads(plain.render(report)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("seed",), "x"),
+        (("status",), 2),
+        (("summary",), {"sad": 1}),
+        (("cut_short",), ""),
+        (("results", 0, "id"), "no-section"),
+        (("results", 0, "outcome"), "sad"),
+        (("results", 0, "evidence"), ""),
+        (("coverage", "requirements", 0, "state"), "covered"),
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_a_report_never_holds(path: tuple[str | int, ...], value: object) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    content: Any = json.loads(plain.render(REPORT))
+    inner = content
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(json.loads((SCHEMAS / "report.schema.json").read_text())).validate(content)
+
+
+def test_junit_is_valid_by_its_schema() -> None:
+    xmlschema = pytest.importorskip("xmlschema")
+    schema = xmlschema.XMLSchema(str(SCHEMAS / "junit.xsd"))
+
+    for report in (REPORT, LOST, Report("t", "", True, (), 0.0)):
+        schema.validate(junit.render(report))
+    with pytest.raises(xmlschema.XMLSchemaValidationError):
+        schema.validate(junit.render(REPORT).replace('failures="1"', 'failures="one"'))
+
+
+def test_junit_and_tap_are_red_whenever_the_run_is() -> None:
+    """A lost target, a stale entry and a run of nothing have no case that failed."""
+    for report in (LOST, Report("t", "", False, RESULTS[:1], 0.0, "", ("x",)), Report("t", "", False, (), 0.0)):
+        assert report.status
+        assert "<error" in junit.render(report)
+        assert "\nnot ok " in tap.render(report)
+
+
+def points(report: Report) -> list[str]:
+    return [line for line in tap.render(report).splitlines() if re.match("(not )?ok ", line)]
+
+
+def test_tap_has_a_point_for_each_case_and_each_trouble() -> None:
+    lines = tap.render(REPORT).splitlines()
+
+    assert lines[:2] == ["TAP version 14", "1..7"]
+    assert points(REPORT) == [
+        "ok 1 - dma-map/one",
+        "not ok 2 - dma-map/two",
+        "not ok 3 - dma-map/three # TODO a bug",
+        "ok 4 - dma-map/four",
+        "ok 5 - dma-map/five # SKIP not-applicable: no region",
+        "not ok 6 - dma-map/six",
+        "not ok 7 - known findings: x: no such case",
+    ]
+    assert lines[-1] == "# not conforming: 2 findings, 1 wrong in the list of known findings; 1 known"
+
+
+def test_tap_writes_details_that_no_text_can_break_out_of() -> None:
+    lines = tap.render(REPORT).splitlines()
+    start = lines.index("not ok 2 - dma-map/two")
+    block = lines[start + 1 : lines.index("  ...", start) + 1]
+
+    assert (block[0], block[1], block[-1]) == ("  ---", '  class: "fail"', "  ...")
+    assert json.loads(block[3].removeprefix("  reason: ")) == NASTY
+    hashed = Report("t", "", False, RESULTS[:1], 0.0, "", ("a # SKIP \\ b\nc",))
+    assert points(hashed)[-1] == "not ok 2 - known findings: a \\# SKIP \\\\ b c"
+
+
+def test_markdown_has_the_findings_on_top_and_folds_the_rest() -> None:
+    told = markdown.render(REPORT)
+
+    assert told.startswith("### ❌ vfio-user conformance: not conforming: 2 findings")
+    assert "\n| fail | dma-map/two | header.echo |" in told
+    assert "2 known, or of no weight here" in told
+    assert told.index("dma-map/two") < told.index("<details>") < told.index("dma-map/three")
+    assert markdown.render(Report("t", "", False, RESULTS[:1], 0.0)).startswith("### ✅ ")
+
+
+def test_markdown_takes_no_text_for_markup() -> None:
+    told = markdown.render(REPORT)
+
+    assert "<script" not in told
+    assert markdown.text("a|b\n<c> @d `e` [f](g)") == r"a\|b &lt;c&gt; \@d \`e\` \[f\](g)"
+    assert told.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("form", [text, plain, junit, tap, markdown], ids=lambda form: form.__name__)
+def test_each_form_says_what_was_run_against_what(form: Any) -> None:
+    told = form.render(Report("my-target", "mine", False, RESULTS[:1], 0.5, seed=424242))
+
+    for word in ("vfio-user-conformance 0", "0.9.2", "my-target", "mine", "424242", "pass"):
+        assert word in told.replace("\\", "")

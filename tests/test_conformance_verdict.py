@@ -1,9 +1,12 @@
 # What a run amounts to: exit status, verdict, and the list of known findings.
+from datetime import date
+
 import pytest
 
 from vfio_user_conformance.verdict import Known, Outcome, Report, Result, compare, updated
 
 EVERY = ("a/one", "a/two", "b/one")
+TODAY = date(2026, 11, 20)
 
 
 def result(outcome: Outcome, ident: str = "a/one", known: str = "") -> Result:
@@ -51,7 +54,7 @@ def test_every_class_has_a_meaning() -> None:
 
 def test_a_known_finding_does_not_count() -> None:
     known = [Known("a/*", Outcome.FAIL, "a bug")]
-    results, stale = compare([result(Outcome.FAIL, "a/one"), result(Outcome.FAIL, "b/one")], known, EVERY)
+    results, stale = compare([result(Outcome.FAIL, "a/one"), result(Outcome.FAIL, "b/one")], known, EVERY, TODAY)
 
     assert ([each.known for each in results], stale) == (["a bug", ""], [])
     assert [each.finding(False) for each in results] == [False, True]
@@ -59,7 +62,7 @@ def test_a_known_finding_does_not_count() -> None:
 
 
 def test_a_known_finding_of_another_class_counts() -> None:
-    results, stale = compare([result(Outcome.CRASH)], [Known("a/one", Outcome.FAIL, "a bug")], EVERY)
+    results, stale = compare([result(Outcome.CRASH)], [Known("a/one", Outcome.FAIL, "a bug")], EVERY, TODAY)
 
     assert results[0].finding(False)
     assert stale == ["a/one: known as fail, but ended as crash"]
@@ -68,7 +71,7 @@ def test_a_known_finding_of_another_class_counts() -> None:
 def test_an_unexpected_pass_and_an_entry_without_a_case_are_told() -> None:
     known = [Known("a/one", Outcome.FAIL, "fixed"), Known("c/*", Outcome.FAIL, "renamed")]
 
-    assert compare([result(Outcome.PASS)], known, EVERY)[1] == [
+    assert compare([result(Outcome.PASS)], known, EVERY, TODAY)[1] == [
         "a/one: known as fail, but ended as pass",
         "c/*: no such case",
     ]
@@ -77,7 +80,7 @@ def test_an_unexpected_pass_and_an_entry_without_a_case_are_told() -> None:
 def test_an_entry_for_a_case_that_was_not_run_is_left_alone() -> None:
     known = [Known("b/one", Outcome.FAIL, "a bug"), Known("a/one", Outcome.FAIL, "a bug")]
 
-    assert compare([result(Outcome.NOT_APPLICABLE)], known, EVERY)[1] == []
+    assert compare([result(Outcome.NOT_APPLICABLE)], known, EVERY, TODAY)[1] == []
 
 
 def test_the_list_follows_what_was_found() -> None:
@@ -89,3 +92,32 @@ def test_the_list_follows_what_was_found() -> None:
         kept,
         Known("b/one", Outcome.DESYNC, "not examined yet: because"),
     ]
+
+
+@pytest.mark.parametrize(("expires", "known"), [(date(2026, 11, 21), True), (date(2026, 11, 20), False)])
+def test_what_is_known_until_a_day_counts_from_that_day_on(expires: date, known: bool) -> None:
+    entry = Known("a/one", Outcome.FAIL, "a bug", expires=expires)
+    results, stale = compare([result(Outcome.FAIL)], [entry], EVERY, TODAY)
+
+    assert bool(results[0].known) is known
+    assert stale == ([] if known else ["a/one: expired on 2026-11-20"])
+
+
+def test_an_update_does_not_prolong_what_has_expired() -> None:
+    entry = Known("a/one", Outcome.FAIL, "a bug", expires=date(2020, 1, 1))
+
+    assert updated([result(Outcome.FAIL)], [entry]) == [entry]
+    assert updated([result(Outcome.PASS)], [entry]) == []
+
+
+def test_each_trouble_that_is_no_finding_is_named() -> None:
+    assert report(Outcome.PASS).troubles == []
+    assert report(Outcome.PASS, stale=("x",), cut_short="lost").troubles == ["known findings: x", "lost"]
+    assert report(Outcome.NOT_APPLICABLE).troubles == ["nothing was run"]
+
+
+def test_a_report_says_what_was_run_against_what() -> None:
+    assert report().about.endswith(", protocol 0.9.2, target target, profile none, no seed")
+    seeded = Report("t", "mine", False, (), 1.0, seed=7)
+    assert seeded.about.endswith(", target t, profile mine, seed 7")
+    assert report(Outcome.PASS, Outcome.FAIL).totals == "2 cases in 1.0 s: 1 pass, 1 fail"

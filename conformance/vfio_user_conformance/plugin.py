@@ -2,8 +2,7 @@
 
 import dataclasses
 import importlib
-import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ class Finding(Exception):
 
 
 class Suite:
-    """The plugin: a bench, the cases that were chosen, and the results as they come."""
+    """The plugin: a bench, the cases that were chosen, and ``tell``, which gets the results as they come."""
 
-    def __init__(self, bench: Bench, chosen: list[Case]) -> None:
-        self.bench, self.chosen = bench, {case.ident: case for case in chosen}
-        self.results: list[Result] = []
+    def __init__(self, bench: Bench, chosen: list[Case], tell: Callable[[Result], None]) -> None:
+        self.bench, self.chosen, self.tell = bench, {case.ident: case for case in chosen}, tell
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> "Section | None":
         if file_path.stem not in cases.SECTIONS:
@@ -52,14 +50,7 @@ class Suite:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "teardown":
             found: Any = dict(report.user_properties)[_PROPERTY]
-            self.results.append(Result(**{**found, "outcome": Outcome(found["outcome"])}))
-            self._progress()
-
-    def _progress(self) -> None:
-        if sys.stderr.isatty():
-            end = "" if len(self.results) < len(self.chosen) else "\r\033[K"
-            count = f"{len(self.results)}/{len(self.chosen)}"
-            print(f"\r\033[K{count} {self.results[-1].ident}{end}", end="", file=sys.stderr, flush=True)
+            self.tell(Result(**{**found, "outcome": Outcome(found["outcome"])}))
 
 
 class Section(pytest.File):

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,15 @@ def _profile(content: dict[str, Any]) -> Profile:
     )
 
 
-def _known(entry: dict[str, str]) -> Known:
-    _check(entry, "[[known]]", ("case", "class", "reason"), ("link",))
+def _known(entry: dict[str, Any]) -> Known:
+    _check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires"))
     outcome = Outcome(entry["class"])
     if outcome not in FINDINGS or not entry["reason"].strip():
         raise ValueError(f"the known finding {entry['case']!r} needs a class that is a finding, and a reason")
-    return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""))
+    expires = entry.get("expires")
+    if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
+        raise ValueError(f"the known finding {entry['case']!r} expires on a day, such as 2027-01-01, without quotes")
+    return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""), expires)
 
 
 def _check(table: dict[str, Any], name: str, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
@@ -113,6 +117,7 @@ def update_known(path: Path, known: Sequence[Known]) -> None:
 def _dump(entry: Known) -> str:
     fields = {"case": entry.case, "class": entry.outcome, "reason": entry.reason, "link": entry.link}
     lines = [f"{name} = {_quoted(value)}" for name, value in fields.items() if value]
+    lines += [f"expires = {entry.expires}"] if entry.expires else []
     return "\n".join(["[[known]]", *lines]) + "\n"
 
 

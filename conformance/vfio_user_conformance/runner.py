@@ -1,14 +1,16 @@
-"""A whole run: the cases through pytest, the known findings, the evidence, the report."""
+"""A whole run: the cases through pytest, in this process or in several, the known findings, the evidence, the report."""
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from vfio_user_conformance import cases
+from vfio_user_conformance import cases, parallel
 from vfio_user_conformance.case import Case, catalogue
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.evidence import write
@@ -20,14 +22,23 @@ _WITHOUT = ("terminal", "cacheprovider", "python", "doctest", "unittest", "junit
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None}
 
 
-def run(bench: Bench, chosen: list[Case], evidence: Path | None = None) -> list[Result]:
+def run(bench: Bench, chosen: list[Case], evidence: Path | None = None, workers: int = 1) -> list[Result]:
     """Ask the target what it is, run the cases, and keep a file per finding in ``evidence``.
 
-    Raises TargetError where there is no target at all, UsageError where the files cannot be written.
+    With several ``workers`` each starts a target of its own. Raises TargetError where there is no target at all, UsageError
+    where the files cannot be written.
     """
     try:
         bench.survey()
-        results = _run(bench, chosen)
+        results: list[Result] = []
+        tell = _listener(results, len(chosen))
+        if workers == 1:
+            _run(bench, chosen, tell)
+        else:
+            bench.target.close()
+            bench.unreachable = parallel.run(_run, bench, chosen, workers, tell)
+            order = {ident: place for place, ident in enumerate(catalogue())}
+            results.sort(key=lambda result: order[result.ident])
     finally:
         bench.target.close()
     return results if evidence is None else [_with_evidence(each, bench.target.name, evidence) for each in results]
@@ -43,7 +54,7 @@ def sum_up(
     seconds: float = 0.0,
 ) -> Report:
     """The report of a run that took ``seconds``, with the known findings marked."""
-    marked, stale = compare(results, known, catalogue())
+    marked, stale = compare(results, known, catalogue(), datetime.now().astimezone().date())
     cut_short = f"the target was lost ({bench.unreachable})" if bench.unreachable else ""
     if len(results) < len(chosen):
         cut_short = f"stopped after {len(results)} of {len(chosen)} cases"
@@ -51,15 +62,26 @@ def sum_up(
     return Report(bench.target.name, name, strict, tuple(marked), seconds, cut_short, tuple(stale))
 
 
-def _run(bench: Bench, chosen: list[Case]) -> list[Result]:
+def _listener(results: list[Result], due: int) -> Callable[[Result], None]:
+    """What keeps the results as they come, and shows the progress on a terminal."""
+
+    def tell(result: Result) -> None:
+        results.append(result)
+        if sys.stderr.isatty():
+            end = "" if len(results) < due else "\r\033[K"
+            print(f"\r\033[K{len(results)}/{due} {result.ident}{end}", end="", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _run(bench: Bench, chosen: list[Case], tell: Callable[[Result], None]) -> None:
     folder = str(Path(cases.__file__).parent)
-    suite = Suite(bench, chosen)
+    suite = Suite(bench, chosen, tell)
     arguments = ["-c", os.devnull, "--rootdir", folder, "--noconftest", "-s"]
     with _environment():
         pytest.main(
             [*arguments, *(word for name in _WITHOUT for word in ("-p", f"no:{name}")), folder], plugins=[suite]
         )
-    return suite.results
 
 
 def _with_evidence(result: Result, target: str, folder: Path) -> Result:

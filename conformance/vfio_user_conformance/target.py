@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from vfio_user_conformance.shield import shielded
 from vfio_user_proto import launch, unix
 from vfio_user_proto.errors import TargetError, TransportError
 from vfio_user_proto.unix import Stream
@@ -105,7 +106,8 @@ class Started:
     def renew(self) -> bool:
         if self._process is not None:
             return False
-        self._process = self._start()
+        with shielded():
+            self._process = self._start()
         return True
 
     def done(self) -> End | None:
@@ -121,9 +123,7 @@ class Started:
     def discard(self) -> bool:
         if self._respawn is Respawn.NEVER:
             return False
-        if self._process is not None:
-            self._process.stop(0)
-            self._process = None
+        self._stop(0)
         return True
 
     def connect(self) -> Stream:
@@ -144,9 +144,13 @@ class Started:
         return self._running.stderr()
 
     def close(self) -> None:
+        self._stop(5)
+
+    def _stop(self, seconds: float) -> None:
         if self._process is not None:
-            self._process.stop()
-            self._process = None
+            with shielded():
+                self._process.stop(seconds)
+                self._process = None
 
     @property
     def _running(self) -> launch.Process:

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
+from vfio_user_conformance.about import told
 from vfio_user_conformance.words import plural
 
 
@@ -83,22 +85,30 @@ class Result:
 
 @dataclass(frozen=True)
 class Known:
-    """A finding that is expected: every case that ``case`` matches ends as ``outcome``; ``reason`` says why."""
+    """A finding that is expected: every case that ``case`` matches ends as ``outcome``; ``reason`` says why.
+
+    From the day ``expires`` on the finding counts again, and the entry itself is wrong.
+    """
 
     case: str
     outcome: Outcome
     reason: str
     link: str = ""
+    expires: date | None = None
 
     def matches(self, ident: str) -> bool:
         return fnmatchcase(ident, self.case)
+
+    def holds(self, today: date) -> bool:
+        return self.expires is None or today < self.expires
 
 
 @dataclass(frozen=True)
 class Report:
     """A whole run, which took ``seconds``.
 
-    ``cut_short`` tells why it did not come to its end, ``stale`` what is wrong with the list of known findings.
+    ``cut_short`` tells why it did not come to its end, ``stale`` what is wrong with the list of known findings. ``seed`` is
+    what chance began from, None where nothing was left to it.
     """
 
     target: str
@@ -108,6 +118,27 @@ class Report:
     seconds: float
     cut_short: str = ""
     stale: tuple[str, ...] = ()
+    seed: int | None = None
+
+    @property
+    def about(self) -> str:
+        """What was run against what: every report says so."""
+        return told(self.target, self.profile, self.seed)
+
+    @property
+    def totals(self) -> str:
+        """How many cases ended how."""
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
+        return f"{plural(len(self.results), 'case')} in {self.seconds:.1f} s{': ' if counts else ''}{counts}"
+
+    @property
+    def troubles(self) -> list[str]:
+        """What stands against success and is no finding: reports that know only cases tell each as one more."""
+        return [
+            *(f"known findings: {line}" for line in self.stale),
+            *([self.cut_short] if self.cut_short else []),
+            *(["nothing was run"] if self.status == 4 else []),
+        ]
 
     @property
     def findings(self) -> list[Result]:
@@ -148,14 +179,16 @@ class Report:
 
 
 def compare(
-    results: Sequence[Result], known: Sequence[Known], every: Collection[str]
+    results: Sequence[Result], known: Sequence[Known], every: Collection[str], today: date
 ) -> tuple[list[Result], list[str]]:
     """Mark the results that are known, and say which entries of ``known`` no longer hold.
 
     An entry must match a case of the catalogue ``every``, and each case that it matches and that was run must have ended in
-    its class.
+    its class. What has expired by ``today`` is known no longer.
     """
-    marked, stale = list[Result](), list[str]()
+    marked = list[Result]()
+    stale = [f"{one.case}: expired on {one.expires}" for one in known if not one.holds(today)]
+    known = [one for one in known if one.holds(today)]
     for result in results:
         entry = next((one for one in known if one.matches(result.ident) and one.outcome is result.outcome), None)
         marked.append(result if entry is None else replace(result, known=entry.reason))

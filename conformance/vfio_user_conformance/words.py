@@ -20,6 +20,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def one_line(text: str) -> str:
+    """Text for a file of lines: on one of them, without control characters and what UTF-8 cannot hold."""
+    line = " ".join(text.split()).encode("utf-8", "replace").decode()
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+
+
 def said(fields: dict[str, Any]) -> str:
     """Fields for people."""
     return ", ".join(f"{name} {shown(value)}" for name, value in fields.items())

@@ -2,13 +2,15 @@
 
 from vfio_user_proto.trace.capture import Capture, Captured, numbered, parse_line, read_capture, write_capture
 from vfio_user_proto.trace.objects import as_json, from_json, payload_from_json, payload_to_json
-from vfio_user_proto.trace.text import describe
+from vfio_user_proto.trace.text import Line, describe, dissect
 
 __all__ = [
     "Capture",
     "Captured",
+    "Line",
     "as_json",
     "describe",
+    "dissect",
     "from_json",
     "numbered",
     "parse_line",

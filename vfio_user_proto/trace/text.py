@@ -22,7 +22,7 @@ from vfio_user_proto.messages import (
 )
 from vfio_user_proto.model import Flags, Many, Record, Row, Strided
 from vfio_user_proto.trace.names import code_name, flags_text
-from vfio_user_proto.wire import Message
+from vfio_user_proto.wire import CURRENT, Dialect, Message
 
 # Escape sequences of a terminal: a title, an offset, a problem, and the end of each.
 _COLORS: Final = ("\033[1m", "\033[2m", "\033[31m", "\033[0m")
@@ -39,29 +39,19 @@ class Line(NamedTuple):
     problem: str = ""
 
 
-def describe(message: Message | bytes, *, color: bool = False) -> str:
+def describe(message: Message | bytes, *, color: bool = False, dialect: Dialect = CURRENT) -> str:
     """``message`` as text of several lines, without a line break at the end.
 
     Any bytes will do: of those that are no message, what can be read is shown, then what is wrong, and the rest in
-    hexadecimal. ``color`` adds the escape sequences of a terminal.
+    hexadecimal. ``color`` adds the escape sequences of a terminal; ``dialect`` is the revision that the message is of.
     """
     data = message if isinstance(message, bytes) else wire.encode(message)
-    problem = None
-    try:
-        title = wire.decode(data).name
-    except DecodeError as error:
-        problem = error
-        broken = len(data) < Header.fixed_size
-        title = "no message" if broken else f"{Message(wire.decode_header(data)).name}, broken"
-    lines = _Lines(data)
-    lines.message()
-    if problem is not None:
-        lines.problem(problem)
-    width = max((len(line.name) + 2 * line.depth for line in lines.found), default=0)
+    title, found = dissect(data, dialect)
+    width = max((len(line.name) + 2 * line.depth for line in found), default=0)
     digits = max(2, len(f"{len(data):x}"))
     bold, dim, red, plain = _COLORS if color else ("", "", "", "")
     shown = [f"{bold}{title}{plain}, {len(data)} bytes"]
-    for line in lines.found:
+    for line in found:
         if line.problem:
             shown.append(f"  {red}! {line.problem}{plain}")
             continue
@@ -70,11 +60,30 @@ def describe(message: Message | bytes, *, color: bool = False) -> str:
     return "\n".join(shown)
 
 
+def dissect(data: bytes, dialect: Dialect = CURRENT) -> tuple[str, list[Line]]:
+    """What ``data`` is called, and its lines in the order of the bytes; any bytes will do, as for ``describe``.
+
+    A line that others are nested in begins at the same byte as the first of them. A field ends where the next one begins.
+    """
+    problem = None
+    try:
+        title = dialect.name(wire.decode(data, dialect).header)
+    except DecodeError as error:
+        problem = error
+        broken = len(data) < Header.fixed_size
+        title = "no message" if broken else f"{dialect.name(wire.decode_header(data))}, broken"
+    lines = _Lines(data, dialect)
+    lines.message()
+    if problem is not None:
+        lines.problem(problem)
+    return title, lines.found
+
+
 class _Lines:
     """The lines of one message. What is cut is shown as far as it goes."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    def __init__(self, data: bytes, dialect: Dialect) -> None:
+        self.data, self.dialect = data, dialect
         self.found: list[Line] = []
 
     def problem(self, error: DecodeError, start: int = 0) -> None:
@@ -83,8 +92,8 @@ class _Lines:
         self.found.append(Line(None, "", "", 0, str(DecodeError(error.path, error.problem, offset))))
 
     def message(self) -> None:
-        _, at = self.fixed(Header, 0, 0)
-        record = wire.record_of(wire.decode_header(self.data)) if at == Header.fixed_size else None
+        _, at = self.fixed(self.dialect.header, 0, 0)
+        record = wire.record_of(wire.decode_header(self.data), self.dialect) if at == Header.fixed_size else None
         if record is not None:
             at = self.record(record, at, len(self.data), 0)
         self.bytes("trailing", at, len(self.data), 0)
@@ -114,8 +123,8 @@ class _Lines:
         """Show the open field that begins at byte ``at``; returns where it ends."""
         holds = record.rows[key].holds
         if isinstance(holds, Many):
-            size = holds.record.fixed_size
-            for index in range(min(values[record_counter(record)], (end - at) // size)):
+            room = (end - at) // holds.record.fixed_size
+            for index in range(room if holds.count is None else min(values[record_counter(record)], room)):
                 self.found.append(Line(at, f"{key}[{index}]", "", depth))
                 at = self.record(holds.record, at, end, depth + 1)
             return at
@@ -203,6 +212,6 @@ def _value(record: type[Record], key: str, row: Row, values: Mapping[str, Any]) 
     text = str(value) if value < 10 else f"{value} ({value:#x})"
     if row.codes is not None and isinstance(name := code_name(row.codes, value), str):
         return f"{value} {name}"
-    if record is Header and key == "error" and value in errno.errorcode:
+    if record.section == Header.section and key == "error" and value in errno.errorcode:
         return f"{value} {errno.errorcode[value]}"
     return text

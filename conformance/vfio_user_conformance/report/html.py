@@ -1,101 +1,88 @@
-"""The report for browsers: one page without anything from outside, a fold per case with the messages decoded."""
+"""The report for browsers: a list with a filter, and for each case a page with its messages, each byte marked by its field."""
 
-from html import escape
-from typing import Any
-
-from vfio_user_conformance.about import SPEC, SUITE
+from vfio_user_conformance import coverage
+from vfio_user_conformance.report.hexview import message
+from vfio_user_conformance.report.page import button, clean, page, table
 from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import Report, Result
-from vfio_user_conformance.words import plural
-from vfio_user_proto.trace import describe
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; color: #222; }}
-pre {{ background: #f6f6f4; padding: .6em; overflow-x: auto; font-size: 13px; }}
-summary {{ cursor: pointer; padding: .15em 0; }}
-details {{ border-bottom: 1px solid #e4e4e0; }}
-details > div {{ margin: .3em 0 1em 1.2em; }}
-dt {{ font-weight: 600; }} dd {{ margin: 0 0 .4em 1.2em; overflow-wrap: anywhere; }}
-.class {{ display: inline-block; min-width: 8.5em; font-weight: 600; color: #667; }}
-.pass, .ok {{ color: #17703a; }} .info, .erratum {{ color: #35639c; }} .deviation {{ color: #9a6500; }}
-.fail, .crash, .hang, .desync, .not-reached, .error, .bad {{ color: #b3221d; }}
-.bar button {{ font: inherit; margin: 0 .3em .3em 0; }}
-input {{ font: inherit; width: 22em; max-width: 100%; }}
-[hidden] {{ display: none; }}
-</style>
-<h1>{title}</h1>
-<p class="{mood}"><strong>{verdict}</strong></p>
-<p>{about}</p>
-{stale}
-<p class="bar"><input id="filter" type="search" placeholder="filter by name, requirement or text" aria-label="filter">
-{buttons}</p>
-<main>
-{cases}
-</main>
-<script>
-const filter = document.getElementById("filter"), cases = [...document.querySelectorAll("details")];
-let wanted = "";
-function show() {{
-  const text = filter.value.toLowerCase();
-  for (const one of cases)
-    one.hidden = (wanted && one.dataset.outcome !== wanted) || !one.textContent.toLowerCase().includes(text);
-}}
-filter.addEventListener("input", show);
-for (const button of document.querySelectorAll("button"))
-  button.addEventListener("click", () => {{ wanted = button.value; show(); }});
-</script>
-</html>
-"""
 
 
 def render(report: Report) -> str:
-    """The page."""
-    cases = f"{plural(len(report.results), 'case')} in {report.seconds:.1f} s"
-    about = f"{SUITE}, protocol {SPEC}, profile {report.profile or 'none'}, {cases}"
-    buttons = [f'<button value="">all {len(report.results)}</button>']
-    buttons += [
-        f'<button value="{outcome}" class="{outcome}" title="{escape(outcome.meaning)}">{outcome} {count}</button>'
-        for outcome, count in report.counts.items()
-    ]
-    return _PAGE.format(
-        title=f"vfio-user conformance of {escape(report.target)}",
-        mood="bad" if report.status else "ok",
-        verdict=escape(report.verdict),
-        about=escape(about),
-        stale="\n".join(f'<p class="bad">known findings: {escape(line)}</p>' for line in report.stale),
-        buttons="\n".join(buttons),
-        cases="\n".join(_case(result, result.finding(report.strict)) for result in report.results),
+    """The page; its address followed by # and the name of a case is the page of that case."""
+    every = "all cases"
+    buttons = [button("", len(report.results), every)]
+    buttons += [button(outcome, count, outcome.meaning) for outcome, count in report.counts.items()]
+    troubles = "".join(f'<p class="bad">{clean(line)}</p>\n' for line in report.troubles)
+    head = (
+        f'<p class="verdict {"bad" if report.status else "ok"}">{clean(report.verdict)}</p>\n{troubles}'
+        f'<p class="about">{clean(report.about)}</p>\n<p class="about">{clean(report.totals)}</p>\n{_requirements(report)}'
+    )
+    return page(
+        f"vfio-user conformance of {report.target}",
+        head,
+        "\n".join(buttons),
+        table("cases", ("class", "case", "requirement", "what was wrong, or seen"), map(_row, report.results)),
+        "\n".join(map(_article, report.results)),
     )
 
 
-def _case(result: Result, opened: bool) -> str:
-    requirement = REQUIREMENTS[result.broken or result.requirement]
-    rows = [
-        (f"Requirement {requirement.ident} ({requirement.level})", requirement.text),
-        ("Sent", result.stimulus),
-        ("Expected", result.expected),
-        ("Came", result.came),
-        ("Reason", result.reason),
-        ("Known", result.known),
-    ]
-    told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows if text)
-    stderr = f"<p>Standard error of the target</p><pre>{escape(result.stderr)}</pre>" if result.stderr else ""
-    messages = "".join(map(_message, result.messages))
+def _row(result: Result) -> str:
+    broken = result.broken or result.requirement
+    return (
+        f'<tr data-case="{clean(result.ident)}" data-outcome="{result.outcome}"><td>{_class(result)}</td>'
+        f'<td class="name"><a href="#{clean(result.ident)}">{clean(result.ident)}</a></td>'
+        f'<td class="name">{clean(broken)}</td><td><div class="brief">{clean(result.reason or result.came)}</div></td></tr>'
+    )
+
+
+def _class(result: Result) -> str:
     known = " (known)" if result.known else ""
     return (
-        f'<details id="{escape(result.ident)}" data-outcome="{result.outcome}"{" open" if opened else ""}>'
-        f'<summary><span class="class {result.outcome}">{result.outcome}{known}</span> {escape(result.ident)}</summary>'
-        f"<div><dl>{told}</dl>{messages}{stderr}</div></details>"
+        f'<span class="class {result.outcome}" title="{clean(result.outcome.meaning)}">{result.outcome}{known}</span>'
     )
 
 
-def _message(entry: dict[str, Any]) -> str:
-    fds = f", with {', '.join(fd['kind'] for fd in entry['fds'])}" if entry["fds"] else ""
-    cuts = f", cut at {', '.join(map(str, entry['cuts']))}" if "cuts" in entry else ""
-    title = f"{entry['t'] * 1000:.1f} ms, from the {entry['from']}{fds}{cuts}"
-    return f"<p>{escape(title)}</p><pre>{escape(describe(bytes.fromhex(entry['hex'])))}</pre>"
+def _requirements(report: Report) -> str:
+    """The requirements, folded away under their totals."""
+    standings = coverage.of_run(report.results)
+    rows = (
+        f'<tr><td><span class="class {one.state}" title="{clean(one.state.meaning)}">{one.state}</span></td>'
+        f'<td class="name">{one.requirement.ident}</td><td>{one.requirement.level}</td>'
+        f"<td>{clean(one.requirement.text)}{_decided(one)}</td></tr>"
+        for one in standings
+    )
+    head = ("state", "requirement", "level", "text, and what decides it")
+    return (
+        f"<details><summary>{clean(coverage.totals(standings))}</summary>\n"
+        f"{table('requirements', head, rows)}</details>"
+    )
+
+
+def _decided(standing: coverage.Standing) -> str:
+    """The cases of a requirement, or why there is none."""
+    if not standing.cases:
+        return f'<br><span class="quiet">{clean(standing.reason)}</span>' if standing.reason else ""
+    known = ", ".join(f'<a href="#{ident}">{ident}</a>' for ident in map(clean, standing.cases))
+    return f"<br>{known}"
+
+
+def _article(result: Result) -> str:
+    """The page of one case."""
+    requirement = REQUIREMENTS[result.broken or result.requirement]
+    rows = [
+        ("requirement", f"{requirement.ident} ({requirement.level}): {requirement.text}"),
+        ("sent", result.stimulus),
+        ("expected", result.expected),
+        ("came", result.came),
+        ("reason", result.reason),
+        ("known", result.known),
+        ("evidence", result.evidence),
+    ]
+    told = "".join(f"<dt>{name}</dt><dd>{clean(text)}</dd>" for name, text in rows if text)
+    stderr = f"<h3>Standard error of the target</h3><pre>{clean(result.stderr)}</pre>" if result.stderr else ""
+    ident = clean(result.ident)
+    return (
+        f'<article id="{ident}"><nav aria-label="cases"><a href="#">all cases</a><a rel="prev" href="#" hidden>previous</a>'
+        f'<a rel="next" href="#" hidden>next</a></nav>\n<h2>{_class(result)} {ident}</h2>\n<dl>{told}</dl>\n'
+        f"{''.join(map(message, result.messages))}{stderr}</article>"
+    )

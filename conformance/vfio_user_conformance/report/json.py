@@ -3,29 +3,36 @@
 import json
 from typing import Any
 
+from vfio_user_conformance import coverage
 from vfio_user_conformance.about import SPEC, SUITE
 from vfio_user_conformance.verdict import Report, Result
 
 
 def render(report: Report) -> str:
-    """The report as JSON text: suite, spec, target, summary, results; further members may come."""
+    """The report as JSON text: docs/schemas/report.schema.json says what it holds; further members may come."""
     return json.dumps(content(report), indent=1) + "\n"
 
 
 def content(report: Report) -> dict[str, Any]:
     """The report as plain values."""
+    standings = coverage.of_run(report.results)
     return {
         "suite": SUITE,
         "spec": SPEC,
         "target": report.target,
         "profile": report.profile,
         "strict": report.strict,
-        "seed": None,
+        "seed": report.seed,
         "duration_s": round(report.seconds, 3),
         "status": report.status,
         "verdict": report.verdict,
         "summary": {str(outcome): count for outcome, count in report.counts.items()},
+        "cut_short": report.cut_short or None,
         "stale": list(report.stale),
+        "coverage": {
+            "summary": {str(state): count for state, count in coverage.counts(standings).items()},
+            "requirements": [standing.as_dict() for standing in standings],
+        },
         "results": [_result(result) for result in report.results],
     }
 

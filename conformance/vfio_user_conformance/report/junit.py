@@ -3,6 +3,7 @@
 import re
 from xml.etree import ElementTree as xml
 
+from vfio_user_conformance import coverage
 from vfio_user_conformance.about import SPEC, SUITE
 from vfio_user_conformance.verdict import EXECUTED, Outcome, Report, Result
 
@@ -11,8 +12,12 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def render(report: Report) -> str:
-    """The report as XML: one suite, one test case per case; what is known or was not run is skipped."""
+    """The report as XML, valid by docs/schemas/junit.xsd: one suite, one test case per case, and one more per trouble.
+
+    What is known or was not run is skipped.
+    """
     cases = [_case(result, report.strict) for result in report.results]
+    cases += [_trouble(number, text) for number, text in enumerate(report.troubles, 1)]
     suite = xml.Element(
         "testsuite",
         name=SUITE,
@@ -26,7 +31,11 @@ def render(report: Report) -> str:
     for name, value in (
         ("target", report.target),
         ("profile", report.profile),
+        ("suite", SUITE),
         ("spec", SPEC),
+        ("seed", "none" if report.seed is None else str(report.seed)),
+        ("requirements", coverage.totals(coverage.of_run(report.results))),
+        *((str(outcome), str(count)) for outcome, count in report.counts.items()),
         ("verdict", report.verdict),
     ):
         xml.SubElement(properties, "property", name=name, value=_clean(value))
@@ -52,6 +61,12 @@ def _case(result: Result, strict: bool) -> xml.Element:
         xml.SubElement(case, "skipped", message=message)
     if result.stderr:
         xml.SubElement(case, "system-err").text = _clean(result.stderr)
+    return case
+
+
+def _trouble(number: int, text: str) -> xml.Element:
+    case = xml.Element("testcase", classname="run", name=f"trouble-{number}", time="0.000")
+    xml.SubElement(case, "error", message=_clean(text), type="run")
     return case
 
 

@@ -1,9 +1,8 @@
 """The report for people at a terminal: quiet when all is well, five lines per finding."""
 
-from vfio_user_conformance.about import SPEC, SUITE
+from vfio_user_conformance import coverage
 from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import Outcome, Report, Result
-from vfio_user_conformance.words import plural
 
 _LONGEST = 400
 _RED, _GREEN, _YELLOW = "31", "32", "33"
@@ -11,7 +10,7 @@ _RED, _GREEN, _YELLOW = "31", "32", "33"
 
 def render(report: Report, *, again: str = "vfio-user conformance server", color: bool = False) -> str:
     """The report; ``again`` is the command that runs a case once more, before its options."""
-    lines = [f"{SUITE}, protocol {SPEC}, target {report.target}", ""]
+    lines = [report.about, ""]
     for result in report.findings:
         lines += [*_finding(result, again, color), ""]
     deviations = [one for one in report.results if one.outcome is Outcome.DEVIATION and not one.known]
@@ -21,8 +20,7 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
         ]
     if report.stale:
         lines += [f"{_paint('known findings', _RED, color)} {line}" for line in report.stale] + [""]
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
-    lines.append(f"{plural(len(report.results), 'case')} in {report.seconds:.1f} s: {counts}")
+    lines += [coverage.totals(coverage.of_run(report.results)), report.totals]
     lines.append(_paint(report.verdict, _RED if report.status else _GREEN, color))
     return "\n".join(lines) + "\n"
 
