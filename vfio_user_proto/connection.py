@@ -49,6 +49,12 @@ class Connection:
         """How many of our commands still have no reply."""
         return self._awaited.total()
 
+    def twin(self) -> "Connection":
+        """The engine of the second socket of twin-socket mode, on which no version is agreed."""
+        other = Connection(self.role, limit=self.limit, max_fds=self.max_fds)
+        other.state = State.READY
+        return other
+
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Take bytes that arrived, at most ``wanted`` of them, and the descriptors that came with them; b"" is the end."""
         missing = self.wanted - len(data)

@@ -1,4 +1,4 @@
-"""``vfio-user conformance``: judge a server against the specification."""
+"""``vfio-user conformance``: judge a server against the specification, and compare what came of it."""
 
 import argparse
 import difflib
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vfio_user_proto.cli import conformance_client
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
     from vfio_user_conformance.verdict import Report
 
 
+# The forms that a report is written in.
+_KINDS = ("json", "junit", "tap", "html", "markdown", "text")
+
+
 def register(subparsers: Any) -> None:
     """Add ``conformance`` to the parser of ``vfio-user``."""
     parser = subparsers.add_parser("conformance", help="judge a server against the specification", description=__doc__)
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _register_server(kinds)
+    conformance_client.register(kinds)
     listing = kinds.add_parser("list", help="print every case")
     listing.add_argument("patterns", nargs="*", metavar="PATTERN", help="an ident, its beginning, or a requirement")
+    listing.add_argument(
+        "--requirements", action="store_true", help="every requirement, with its cases or why it has none"
+    )
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(run=run_list)
     again = kinds.add_parser(
@@ -37,6 +46,19 @@ def register(subparsers: Any) -> None:
     proof.add_argument("patterns", nargs="*", metavar="PATTERN")
     proof.add_argument("--json", action="store_true", help="every result, as JSON")
     proof.set_defaults(run=run_prove)
+    _register_comparing(kinds)
+
+
+def _register_comparing(kinds: Any) -> None:
+    matrix = kinds.add_parser("matrix", help="lay the JSON reports of several targets side by side")
+    matrix.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    for kind in ("markdown", "html"):
+        matrix.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the table as {kind}")
+    matrix.set_defaults(run=run_matrix)
+    diff = kinds.add_parser("diff", help="what is newly failing, fixed, changed: 1 where something is newly failing")
+    diff.add_argument("old", type=Path, metavar="OLD.json")
+    diff.add_argument("new", type=Path, metavar="NEW.json")
+    diff.set_defaults(run=run_diff)
 
 
 def _register_server(kinds: Any) -> None:
@@ -53,7 +75,10 @@ def _register_server(kinds: Any) -> None:
     parser.add_argument("--known", metavar="FILE", help="known findings, instead of those in the profile")
     parser.add_argument("--update-known", action="store_true", help="write what was found into that file")
     parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding, for replay")
-    for kind in ("json", "junit", "html", "text"):
+    parser.add_argument(
+        "-j", "--jobs", type=_jobs, default=1, metavar="N", help="so many cases at a time, each job with its own target"
+    )
+    for kind in _KINDS:
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
     parser.set_defaults(run=run_server)
 
@@ -88,11 +113,13 @@ def run_server(options: argparse.Namespace) -> int:
     list_of_known = options.known or options.profile
     if options.update_known and not list_of_known:
         raise UsageError("--update-known needs --known or --profile: the file to write")
+    if options.jobs > 1 and options.socket:
+        raise UsageError("--jobs needs a target for each: --spawn, or the built-in one")
     chosen = select(options.select)
     bench = _bench(options)
     known = load(options.known).known if options.known else bench.facts.profile.known
     started = time.monotonic()
-    results = runner.run(bench, chosen, options.evidence)
+    results = runner.run(bench, chosen, options.evidence, options.jobs)
     seconds = time.monotonic() - started
     if options.update_known:
         known = tuple(updated(results, known))
@@ -104,7 +131,7 @@ def run_server(options: argparse.Namespace) -> int:
 
 def _tell(report: "Report", options: argparse.Namespace) -> None:
     """Write the reports that were asked for, and the one for the terminal."""
-    from vfio_user_conformance.report import html, junit, text
+    from vfio_user_conformance.report import html, junit, markdown, tap, text
     from vfio_user_conformance.report import json as plain
 
     again = ["vfio-user", "conformance", "server"]
@@ -112,23 +139,22 @@ def _tell(report: "Report", options: argparse.Namespace) -> None:
         if getattr(options, name):
             again += [f"--{name}", getattr(options, name)]
     told = text.render(report, again=shlex.join(again))
-    for path, content in (
-        (options.json, plain.render(report)),
-        (options.junit, junit.render(report)),
-        (options.html, html.render(report)),
-        (options.text, told),
-    ):
-        if path is not None:
-            _write(path, content)
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+    for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
+        if path := getattr(options, kind):
+            _write(path, form.render(report))
+    if options.text:
+        _write(options.text, told)
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         told = text.render(report, again=shlex.join(again), color=True)
     sys.stdout.write(told)
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Print the catalogue."""
+    """Print the catalogue, or the requirements of its document."""
     from vfio_user_conformance.case import select
 
+    if options.requirements:
+        return _list_requirements(options)
     chosen = select(options.patterns)
     if options.json:
         print(json.dumps([case.as_dict() for case in chosen], indent=1))
@@ -140,6 +166,45 @@ def run_list(options: argparse.Namespace) -> int:
         print(f"  sent      {case.stimulus_text}\n  expected  {case.expect_text}")
     print(f"{len(chosen)} cases", file=sys.stderr)
     return 0
+
+
+def _list_requirements(options: argparse.Namespace) -> int:
+    from vfio_user_conformance import coverage
+
+    if options.patterns:
+        raise UsageError("--requirements lists all of them, and takes no pattern")
+    standings = coverage.of_suite()
+    if options.json:
+        print(json.dumps([standing.as_dict() for standing in standings], indent=1))
+        return 0
+    for one in standings:
+        print(f"{one.requirement.ident}  [{one.requirement.level}, {one.requirement.side}]  {one.state}")
+        for line in one.cases or ([one.reason] if one.reason else []):
+            print(f"  {line}")
+    print(coverage.totals(standings), file=sys.stderr)
+    return 0
+
+
+def run_matrix(options: argparse.Namespace) -> int:
+    """Lay reports side by side."""
+    from vfio_user_conformance.report import matrix
+    from vfio_user_conformance.stored import load
+
+    laid = matrix.Matrix.of([load(path) for path in options.files])
+    for kind, render in (("markdown", matrix.as_markdown), ("html", matrix.as_html)):
+        if path := getattr(options, kind):
+            _write(path, render(laid))
+    sys.stdout.write(matrix.as_text(laid))
+    return 0
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    """Compare two reports; 1 where something is newly failing."""
+    from vfio_user_conformance.stored import compare, load
+
+    changes = compare(load(options.old), load(options.new))
+    sys.stdout.write(changes.text)
+    return 1 if changes.worse else 0
 
 
 def run_replay(options: argparse.Namespace) -> int:
@@ -217,6 +282,13 @@ def _write(path: Path, content: str) -> None:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _jobs(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 64:
+        raise ValueError(text)
+    return value
 
 
 def _multiplier(text: str) -> float:

@@ -15,7 +15,7 @@ from vfio_user_proto.errors import DecodeError, ErrorReply, RemoteProtocolError,
 from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
 from vfio_user_proto.messages import Command
 from vfio_user_proto.model import Record, name_of
-from vfio_user_proto.states import Role, State
+from vfio_user_proto.states import State
 from vfio_user_proto.wire import Message
 
 # So many bytes of answers may wait for a server that does not read; then we stop reading what it asks.
@@ -162,9 +162,7 @@ class Exchange:
 
     def add_twin(self, stream: unix.Stream) -> None:
         """Serve the server's commands on a socket of their own, too."""
-        engine = Connection(Role.CLIENT, limit=self._main.engine.limit, max_fds=self._main.engine.max_fds)
-        engine.state = State.READY
-        self._twin = Line(stream, engine, self.timeout)
+        self._twin = Line(stream, self._main.engine.twin(), self.timeout)
 
     def _lines(self) -> list[Line]:
         return [self._main] if self._twin is None else [self._main, self._twin]

@@ -1,0 +1,176 @@
+"""``vfio-user conformance client``: serve a client, and judge what it sends."""
+
+import argparse
+import difflib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vfio_user_proto.errors import UsageError
+
+if TYPE_CHECKING:
+    from vfio_user_conformance.verdict import Report
+    from vfio_user_conformance.witness.session import Bench
+
+
+def register(kinds: Any) -> None:
+    """Add ``client`` to the parser of ``vfio-user conformance``."""
+    parser = kinds.add_parser(
+        "client",
+        help="serve a client and judge what it sends",
+        description="Serve a client with the reference server and judge what it sends; the built-in client where neither "
+        "--spawn nor --listen is given. Exit status: 0 conforming, 1 not conforming, 3 no client, 4 nothing was seen.",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--spawn", metavar="COMMAND", help="a client to start; {socket} stands for the path to connect to"
+    )
+    where.add_argument("--listen", metavar="PATH", help="wait for a client here, and serve it until it leaves")
+    parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in client, to see it found")
+    parser.add_argument("--list", action="store_true", help="print what is looked at, and serve nobody")
+    parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these checks")
+    parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
+    parser.add_argument(
+        "--allow", choices=("dma",), help="dma: ask the client for memory that it announced without descriptor"
+    )
+    parser.add_argument("--profile", metavar="FILE|NAME", help="what is known about the client")
+    parser.add_argument("--time-limit", type=_seconds, metavar="SECONDS", help="end the run after so long (no limit)")
+    parser.add_argument("--device", default="testdev", metavar="NAME", help="the device to serve (testdev)")
+    parser.add_argument("--max-msg-fds", type=int, metavar="N")
+    parser.add_argument("--max-data-xfer-size", type=int, metavar="BYTES")
+    parser.add_argument("--max-dma-maps", type=int, metavar="N")
+    parser.add_argument("--no-twin-socket", action="store_true", help="send commands to the client on the main socket")
+    parser.add_argument("--trace", action="store_true", help="print every message as it comes, on standard error")
+    for kind in ("json", "junit", "tap", "html", "markdown", "text"):
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve one client, write the reports; the exit status is that of the report."""
+    from vfio_user_conformance.profile import Profile, load
+    from vfio_user_conformance.verdict import Report, compare
+    from vfio_user_conformance.witness.catalogue import CHECKS, EVERY, select
+    from vfio_user_conformance.witness.observer import PATIENCE, Witness
+
+    chosen = select(options.select)
+    if options.list:
+        for ident in chosen:
+            if check := CHECKS.get(ident):
+                print(f"{ident}  [{check.judged_by.level}, {check.requirement}]\n  expected  {check.expects}")
+        return 0
+    if options.fault and (options.spawn or options.listen):
+        raise UsageError("--fault is for the built-in client")
+    profile = load(options.profile) if options.profile else Profile()
+    # Nothing about the built-in client is slow, and some of its faults leave a side waiting for what never comes.
+    patience = 0.5 if options.fault else PATIENCE
+    witness = Witness([CHECKS[ident] for ident in chosen if ident in CHECKS], patience)
+    if options.trace:
+        witness.watchers.append(_told)
+    bench = _bench(options, witness)
+    started = time.monotonic()
+    name = _serve(bench, options)
+    seconds = time.monotonic() - started
+    results = [*witness.results(bench.stderr), *(one for one in bench.program if one.ident in chosen)]
+    marked, stale = compare(results, profile.known, EVERY, datetime.now().astimezone().date())
+    report = Report(name, profile.name, options.strict, tuple(marked), seconds, "", tuple(stale))
+    _tell(report, options)
+    return report.status
+
+
+def _bench(options: argparse.Namespace, witness: Any) -> "Bench":
+    from vfio_user_conformance.witness.session import Bench
+    from vfio_user_proto.devices import DEVICES
+    from vfio_user_proto.responder import OFFER
+
+    if options.device not in DEVICES:
+        raise UsageError(f"no device {options.device!r}; there are {', '.join(sorted(DEVICES))}")
+    if options.device != "testdev" and not (options.spawn or options.listen):
+        raise UsageError("the built-in client is for the device testdev")
+    limits = {name: getattr(options, name) for name in ("max_msg_fds", "max_data_xfer_size", "max_dma_maps")}
+    for name, value in limits.items():
+        if value is not None and not 0 <= value < 1 << 31:
+            raise UsageError(f"--{name.replace('_', '-')}: {value} is no whole number below 2^31")
+    offer = replace(
+        OFFER,
+        twin_socket=not options.no_twin_socket,
+        **{name: value for name, value in limits.items() if value is not None},
+    )
+    return Bench(witness, DEVICES[options.device], offer, options.allow == "dma", options.time_limit)
+
+
+def _serve(bench: "Bench", options: argparse.Namespace) -> str:
+    """Serve the client that the options name; returns its name for reports."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, bench.stop)
+    if options.spawn:
+        bench.spawn(_words(options.spawn))
+        return str(options.spawn)
+    if options.listen:
+        bench.listen(options.listen, lambda: print(f"listening on {options.listen}", file=sys.stderr, flush=True))
+        return f"the client at {options.listen}"
+    if not options.fault:
+        bench.builtin()
+        return "the built-in client"
+    from vfio_user_proto.faults.client import CLIENT_FAULTS
+
+    if options.fault not in CLIENT_FAULTS:
+        near = difflib.get_close_matches(options.fault, CLIENT_FAULTS, 1)
+        raise UsageError(f"no client fault {options.fault!r}{f'; did you mean {near[0]}?' if near else ''}")
+    bench.builtin(CLIENT_FAULTS[options.fault], timeout=1.0)
+    return f"the built-in client with the fault {options.fault}"
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as problem:
+        raise UsageError(f"{command!r}: {problem}") from None
+    if not any("{socket}" in word for word in words):
+        raise UsageError(f"{command!r}: {{socket}} must stand where the command wants the path of its socket")
+    return words
+
+
+def _told(seen: Any) -> None:
+    print(json.dumps(seen.as_dict()), file=sys.stderr)
+
+
+def _tell(report: "Report", options: argparse.Namespace) -> None:
+    """Write the reports that were asked for, and the one for the terminal."""
+    from vfio_user_conformance.report import html, junit, markdown, tap, text
+    from vfio_user_conformance.report import json as plain
+
+    again = ["vfio-user", "conformance", "client"]
+    for name in ("spawn", "listen", "profile", "allow", "fault"):
+        if getattr(options, name):
+            again += [f"--{name}", getattr(options, name)]
+    told = text.render(report, again=shlex.join(again))
+    for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
+        if path := getattr(options, kind):
+            _write(path, form.render(report))
+    if options.text:
+        _write(options.text, told)
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        told = text.render(report, again=shlex.join(again), color=True)
+    sys.stdout.write(told)
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise ValueError(text)
+    return value
