@@ -59,6 +59,10 @@ interrupts
   2  MSI-X   4, EVENTFD|MASKABLE
   3  ERR     1, EVENTFD
   4  REQ     -
+features
+  DMA_LOGGING_START: set
+  DMA_LOGGING_STOP: set
+  DMA_LOGGING_REPORT: get
 """
 
 

@@ -99,7 +99,7 @@ def test_sub_regions_come_with_their_descriptors(client: Client) -> None:
         lambda client: client.region_write(99, 0, b"1"),
         lambda client: client.dma_unmap(0, 4096),
         lambda client: client.set_irqs(99, TRIGGER),
-        lambda client: client.device_feature(DeviceFeature.MIGRATION, DeviceFeatureFlags.GET),
+        lambda client: client.device_feature(99, DeviceFeatureFlags.GET),
         lambda client: client.mig_data_read(10),
         lambda client: client.mig_data_write(b"abc"),
         lambda client: client.write_multi([(99, 0, b"1")]),

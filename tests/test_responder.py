@@ -314,9 +314,11 @@ def test_reset_of_a_device_that_cannot_is_refused(desk: Desk) -> None:
     ("command", "payload", "expected"),
     [
         (Command.DEVICE_FEATURE, DeviceFeatureRequest(flags=0x10001), errno.ENOTTY),
-        (Command.MIG_DATA_READ, MigDataReadRequest(size=4), errno.EOPNOTSUPP),
+        (Command.MIG_DATA_READ, MigDataReadRequest(argsz=12, size=4), errno.EOPNOTSUPP),
         (Command.MIG_DATA_WRITE, MigDataWriteRequest(data=b"x"), errno.EOPNOTSUPP),
     ],
 )
-def test_what_no_device_has_is_refused(desk: Desk, command: Command, payload: Record, expected: int) -> None:
+def test_migration_is_refused_where_the_device_has_none(
+    desk: Desk, command: Command, payload: Record, expected: int
+) -> None:
     assert desk.refusal(command, payload) == expected

@@ -1,12 +1,15 @@
 """What a device is to the server: a description, which is data, and a few methods."""
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from vfio_user_proto.messages import (
+    DeviceState,
     IrqInfoFlags,
     IrqSetFlags,
+    MigrationFlags,
     RegionInfoFlags,
     RegionType,
     SparseMmapArea,
@@ -14,6 +17,7 @@ from vfio_user_proto.messages import (
 )
 
 READ_WRITE = RegionInfoFlags.READ | RegionInfoFlags.WRITE
+NO_MIGRATION = MigrationFlags(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Irq:
 class Description:
     """What the device offers; a region or interrupt kind that is not listed has size or count 0.
 
-    A PCI device has 9 regions (section VFIO_USER_DEVICE_GET_REGION_INFO) and 5 interrupt kinds.
+    A PCI device has 9 regions (section VFIO_USER_DEVICE_GET_REGION_INFO) and 5 interrupt kinds. With STOP_COPY in
+    ``migration`` the device has ``save`` and ``load``; with PRE_COPY ``save`` may be called while it works.
     """
 
     regions: Mapping[int, Region]
@@ -61,6 +66,7 @@ class Description:
     num_regions: int = 9
     num_irqs: int = 5
     resettable: bool = True
+    migration: MigrationFlags = NO_MIGRATION
 
 
 class Memory(Protocol):
@@ -93,10 +99,12 @@ class Host(Memory, Interrupts, Protocol):
 class Device(Protocol):
     """A device. A method that raises OSError refuses: its errno is what the error reply carries.
 
-    A class that inherits from this one leaves out what it has no use for.
+    A class that inherits from this one leaves out what it has no use for. ``state`` is where a device that can migrate stands;
+    the server sets it. In STOP, STOP_COPY and RESUMING the device is at rest: it leaves client memory and interrupts alone.
     """
 
     description: Description
+    state: DeviceState = DeviceState.RUNNING
 
     def attach(self, host: Host) -> None:
         """A client came; use ``host`` until ``detach``."""
@@ -120,6 +128,17 @@ class Device(Protocol):
     def irq_state(self, index: int, start: int, flags: IrqSetFlags, values: Sequence[bool]) -> None:
         """The client masked or unmasked interrupts ``start`` onwards, those whose value is true."""
         return
+
+    def save(self) -> bytes:
+        """All that makes the device what it is, except what belongs to the client."""
+        raise OSError(errno.EOPNOTSUPP, "no migration")
+
+    def load(self, state: bytes) -> None:
+        """Become what was saved; raises OSError or ValueError where that is no state of such a device, which is then lost.
+
+        ``state`` is whole and undamaged, but whoever wrote it may be hostile.
+        """
+        raise OSError(errno.EOPNOTSUPP, "no migration")
 
     def close(self) -> None:
         """The server ends: give back what the device opened."""

@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from vfio_user_proto import unix
@@ -39,11 +40,13 @@ class DmaMap:
     """The table of regions, sorted by address, none over another.
 
     Descriptors are read and written with pread and pwrite, never mapped: a client that truncates its file then makes an
-    access fail (EFAULT) instead of killing the server. All methods refuse by raising OSError.
+    access fail (EFAULT) instead of killing the server. All methods refuse by raising OSError. ``wrote`` gets the address and
+    count of each write before it is done.
     """
 
     def __init__(self, transfer: Transfer, *, max_regions: int = 65535, page_size: int = 4096) -> None:
         self.max_regions, self.page_size = max_regions, page_size
+        self.wrote: Callable[[int, int], None] = lambda address, count: None
         self._transfer = transfer
         self._addresses: list[int] = []
         self._regions: list[Region] = []
@@ -99,7 +102,9 @@ class DmaMap:
     def write(self, address: int, data: bytes) -> None:
         """Store ``data`` at ``address``, across adjacent regions; EFAULT, with nothing written, where one is missing."""
         done = 0
-        for region, at, size in self._pieces(address, len(data), write=True):
+        pieces = self._pieces(address, len(data), write=True)
+        self.wrote(address, len(data))
+        for region, at, size in pieces:
             self._write(region, at, data[done : done + size])
             done += size
 

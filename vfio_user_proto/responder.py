@@ -11,6 +11,7 @@ from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.device import Device, IoFds, Region
 from vfio_user_proto.errors import DecodeError
 from vfio_user_proto.events import CommandReceived
+from vfio_user_proto.features import Features
 from vfio_user_proto.interrupts import MASK, TRIGGER, Interrupts
 from vfio_user_proto.memory import DmaMap
 from vfio_user_proto.memory import Region as DmaRegion
@@ -34,6 +35,7 @@ from vfio_user_proto.messages import (
     IoFdType,
     IrqInfoFlags,
     IrqSetFlags,
+    MigDataReadReply,
     MigDataReadRequest,
     MigDataWriteRequest,
     RegionCapability,
@@ -80,6 +82,7 @@ class Responder:
         self, device: Device, dma: DmaMap, irqs: Interrupts, offer: Capabilities, twin: Callable[[], int]
     ) -> None:
         self.device, self.dma, self.irqs, self.offer, self.twin = device, dma, irqs, offer, twin
+        self.features: Final = Features(device, dma)
         self.agreed = self.peer = Capabilities()
         self.greeted = False
         self._methods: Final[dict[int, Callable[[Any, list[int]], Answer]]] = {
@@ -266,19 +269,26 @@ class Responder:
         if not self.device.description.resettable:
             raise OSError(errno.EOPNOTSUPP, "no reset")
         self.device.reset()
+        self.features.reset()
         return NOTHING
 
     def device_feature(self, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-        """Refuse: no device here has a feature."""
-        raise OSError(errno.ENOTTY, "no such feature")
+        """Get, set or probe a feature."""
+        return self.features.answer(request), ()
 
     def mig_data_read(self, request: MigDataReadRequest, fds: list[int]) -> Answer:
-        """Refuse: no device here migrates."""
-        raise OSError(errno.EOPNOTSUPP, "no migration")
+        """Read from the device's state; less than was asked for is the end."""
+        size = request.size
+        if request.argsz < MigDataReadReply.fixed_size + size or size > self.agreed.max_data_xfer_size:
+            raise OSError(errno.EINVAL, "argsz is less than the reply needs, or too much at once")
+        return MigDataReadReply(data=self.features.migration.read(size)), ()
 
     def mig_data_write(self, request: MigDataWriteRequest, fds: list[int]) -> Answer:
-        """Refuse: no device here migrates."""
-        raise OSError(errno.EOPNOTSUPP, "no migration")
+        """Write to the device's state."""
+        if request.size > self.agreed.max_data_xfer_size:
+            raise OSError(errno.EINVAL, "too much at once")
+        self.features.migration.write(request.data)
+        return NOTHING
 
     def _region(self, index: int) -> Region:
         about = self.device.description

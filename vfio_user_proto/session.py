@@ -42,7 +42,7 @@ class Options:
     offer: Capabilities = OFFER
     responder: type[Responder] = Responder
     outgoing: Filter | None = None
-    connection: type[Connection] = Connection
+    connection: Callable[[Role], Connection] = Connection
     dma_timeout: float = 5.0
 
 
@@ -132,6 +132,12 @@ class Session:
         if isinstance(reply, DmaWriteReply) and (reply.address, reply.count) != (address, len(data)):
             raise OSError(errno.EIO, "the client answered something else")
 
+    def post(self, command: Command, request: Record) -> None:
+        """Send a command of ours whose reply nobody waits for."""
+        channel = self._twin or self._main
+        if not channel.closed:
+            self._send(channel, channel.connection.command(command, request).data, (), None)
+
     # What comes from the client.
 
     def _took(self, event: Event) -> None:
@@ -220,10 +226,8 @@ class Session:
     def _make_twin(self) -> int:
         """Make the socket pair of twin-socket mode; returns the client's end, which is closed when it was sent."""
         ours, theirs = unix.pair()
-        connection = Connection(Role.SERVER)
-        connection.state = State.READY
         self._twin_of_client = theirs
-        self._twin = Channel(self._loop, ours, connection, self._took_on_twin)
+        self._twin = Channel(self._loop, ours, self._connection.twin(), self._took_on_twin)
         return theirs.fileno()
 
     def _ask(self, command: Command, request: Record) -> Record | None:

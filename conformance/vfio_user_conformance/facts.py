@@ -1,6 +1,7 @@
 """What a target says about itself, asked once per run; and numbers in cases that stand for an answer."""
 
 import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
     DeviceGetRegionIoFdsRequest,
     IrqInfoFlags,
+    MigrationFlags,
     RegionInfoFlags,
     SparseMmap,
     VersionRequest,
@@ -34,6 +36,7 @@ from vfio_user_proto.model import Record
 ARGSZ = 0x1000
 # An index that is asked for even if the target claims to have thousands of regions.
 MOST = 64
+_PROBE_SET = DeviceFeatureFlags.PROBE | DeviceFeatureFlags.SET
 
 
 class NotApplicable(Exception):
@@ -56,6 +59,8 @@ class Facts:
     irqs: dict[int, DeviceGetIrqInfoReply] = field(default_factory=dict)
     io_fds: dict[int, DeviceGetRegionIoFdsReply] = field(default_factory=dict)
     migration: bool = False
+    pre_copy: bool = False
+    dma_logging: bool = False
     incomplete: str = ""
 
     def agree(self, reply: VersionRequest) -> None:
@@ -81,7 +86,12 @@ class Facts:
             if isinstance(irq, DeviceGetIrqInfoReply):
                 self.irqs[index] = irq
         flags = DeviceFeatureFlags(DeviceFeatureFlags.GET | DeviceFeature.MIGRATION)
-        self.migration = ask(Command.DEVICE_FEATURE, DeviceFeatureRequest(argsz=16, flags=flags)) is not None
+        migration = ask(Command.DEVICE_FEATURE, DeviceFeatureRequest(argsz=16, flags=flags))
+        self.migration = migration is not None
+        if isinstance(migration, DeviceFeatureRequest):
+            self.pre_copy = bool(int.from_bytes(migration.data[:8], sys.byteorder) & MigrationFlags.PRE_COPY)
+        flags = DeviceFeatureFlags(_PROBE_SET | DeviceFeature.DMA_LOGGING_START)
+        self.dma_logging = ask(Command.DEVICE_FEATURE, DeviceFeatureRequest(argsz=8, flags=flags)) is not None
 
 
 class Fact(int):
@@ -215,6 +225,8 @@ WRITE_MULTIPLE = Fact(
     "write_multiple", _flag("write_multiple is not offered", lambda facts: facts.capabilities.write_multiple)
 )
 MIGRATION = Fact("the migration feature", _flag("the migration feature is refused", lambda facts: facts.migration))
+PRE_COPY = Fact("VFIO_MIGRATION_PRE_COPY", _flag("PRE_COPY is not offered", lambda facts: facts.pre_copy))
+DMA_LOGGING = Fact("the log of writes", _flag("a probe of the log is refused", lambda facts: facts.dma_logging))
 
 
 def _regions(facts: Facts, flags: RegionInfoFlags) -> list[int]:

@@ -5,21 +5,19 @@ import socket
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from vfio_user_proto import capabilities, regioncaps, unix, wire
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client.asking import Asking, HasFileno, check_echo, number_of, payload_of, pieces
+from vfio_user_proto.client.asking import HasFileno, check_echo, number_of, payload_of, pieces
 from vfio_user_proto.client.exchange import Reply
 from vfio_user_proto.client.memory import MemoryMap
-from vfio_user_proto.client.regions import RegionInfo, RegionIoFds
+from vfio_user_proto.client.migrating import Migrating
+from vfio_user_proto.client.regions import RegionInfo, RegionIoFds, checked, descriptors_of
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from vfio_user_proto.messages import (
-    FEATURES,
     Command,
-    DeviceFeatureFlags,
-    DeviceFeatureRequest,
     DeviceGetInfoReply,
     DeviceGetInfoRequest,
     DeviceGetIrqInfoReply,
@@ -33,22 +31,16 @@ from vfio_user_proto.messages import (
     DmaMapFlags,
     DmaMapRequest,
     DmaUnmapRequest,
-    FeatureDmaLoggingReport,
     IrqSetFlags,
-    MigDataReadReply,
-    MigDataReadRequest,
-    MigDataWriteRequest,
     RegionReadReply,
     RegionReadRequest,
     RegionWriteMultiReply,
     RegionWriteMultiRequest,
     RegionWriteReply,
     RegionWriteRequest,
-    ShadowIoeventfdSubRegion,
     SparseMmap,
     VersionRequest,
 )
-from vfio_user_proto.model import Record
 from vfio_user_proto.states import Role
 
 # What the client offers unless it is told otherwise, and the version on the wire that it proposes.
@@ -57,7 +49,7 @@ MAJOR: Final = 0
 MINOR: Final = 2
 
 
-class Client(Asking):
+class Client(Migrating):
     """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
 
     The methods are named after the commands, whose sections in the document say what they do. Every one raises ErrorReply
@@ -66,8 +58,6 @@ class Client(Asking):
     agreed on, ``offer`` our capabilities, ``peer`` the server's.
     """
 
-    offer: Capabilities
-    peer: Capabilities
     version: tuple[int, int]
 
     @classmethod
@@ -123,11 +113,6 @@ class Client(Asking):
         finally:
             reply.close()
 
-    @property
-    def largest_transfer(self) -> int:
-        """Bytes that one command may carry: neither side's max_data_xfer_size is exceeded."""
-        return min(self.offer.max_data_xfer_size, self.peer.max_data_xfer_size)
-
     # DMA
 
     def dma_map(
@@ -181,30 +166,26 @@ class Client(Asking):
     def region_io_fds(self, index: int, size: int | None = None) -> RegionIoFds:
         """The sub-regions of a region that are accessed through descriptors; to be closed.
 
-        Sub-regions beyond ``size``, the region's bytes, and numbers of descriptors that did not come, are refused.
+        ``size`` is that of the region, in bytes; the server is asked where it is not given. Refused with RemoteProtocolError,
+        nothing staying open: a sub-region beyond the region, of an unknown type or with unknown flags, and a number of a
+        descriptor that did not come. Descriptors that no sub-region uses are closed.
         """
+        if size is None:
+            with self.region_info(index) as info:
+                size = info.size
         request = DeviceGetRegionIoFdsRequest(argsz=DeviceGetRegionIoFdsReply.fixed_size, index=index)
         reply, answer = self.ask_whole(Command.DEVICE_GET_REGION_IO_FDS, request, DeviceGetRegionIoFdsReply)
         try:
             check_echo(request, answer, "index")
-            if len(answer.sub_regions) != answer.count:
-                raise RemoteProtocolError(f"{answer.count} sub-regions are due, {len(answer.sub_regions)} came")
-            sub_regions = []
-            for number, entry in enumerate(answer.sub_regions):
-                if isinstance(entry, bytes):
-                    raise RemoteProtocolError(f"sub-region {number} is of no known kind ({len(entry)} bytes)")
-                used = [entry.fd_index]
-                if isinstance(entry, ShadowIoeventfdSubRegion):
-                    used.append(entry.shadow_mem_fd_index)
-                if max(used) >= len(reply.fds):
-                    raise RemoteProtocolError(f"sub-region {number} has descriptor {max(used)} of {len(reply.fds)}")
-                if entry.offset + entry.size > (1 << 64 if size is None else size):
-                    raise RemoteProtocolError(f"sub-region {number} reaches beyond region {index}")
-                sub_regions.append(entry)
+            sub_regions = checked(answer, size, len(reply.fds))
         except RemoteProtocolError:
             reply.close()
             raise
-        return RegionIoFds(answer, tuple(sub_regions), reply.fds)
+        used = {number for entry in sub_regions for number in descriptors_of(entry)}
+        for number, fd in enumerate(reply.fds):
+            if number not in used:
+                fd.close()
+        return RegionIoFds(answer, sub_regions, reply.fds)
 
     def irq_info(self, index: int) -> DeviceGetIrqInfoReply:
         """One kind of interrupt."""
@@ -287,50 +268,6 @@ class Client(Asking):
     def reset(self) -> None:
         """Put the device back to its start."""
         self.do(Command.DEVICE_RESET)
-
-    # Features and migration
-
-    def device_feature(self, feature: int, action: DeviceFeatureFlags, data: Record | bytes = b"") -> Any:
-        """Get, set or probe a feature; returns the record that its table describes, bytes where there is none.
-
-        A probe that succeeds returns None.
-        """
-        body = wire.encode_record(data) if isinstance(data, Record) else data
-        record = FEATURES.get(feature)
-        room = len(body)
-        if action & DeviceFeatureFlags.GET and record is not None:
-            room = max(room, record.fixed_size)
-        if isinstance(data, FeatureDmaLoggingReport) and data.page_size:
-            room += -(-data.length // data.page_size // 64) * 8
-        request = DeviceFeatureRequest(
-            argsz=DeviceFeatureRequest.fixed_size + room, flags=DeviceFeatureFlags(feature) | action, data=body
-        )
-        answer = self.ask(Command.DEVICE_FEATURE, request, DeviceFeatureRequest)
-        check_echo(request, answer, "flags")
-        if action & DeviceFeatureFlags.PROBE:
-            return None
-        if record is None or not answer.data:
-            return answer.data
-        try:
-            content, rest = wire.decode_record(record, answer.data)
-        except DecodeError as problem:
-            raise RemoteProtocolError(f"VFIO_USER_DEVICE_FEATURE reply: {problem}") from None
-        if rest:
-            raise RemoteProtocolError(f"{len(rest)} bytes follow the data of feature {feature}")
-        return content
-
-    def mig_data_read(self, size: int) -> bytes:
-        """The next bytes of the device's state; less than ``size`` where there is no more."""
-        request = MigDataReadRequest(argsz=MigDataReadReply.fixed_size + size, size=size)
-        answer = self.ask(Command.MIG_DATA_READ, request, MigDataReadReply)
-        if answer.size > size:
-            raise RemoteProtocolError(f"{answer.size} bytes of migration data came, at most {size} were asked for")
-        return answer.data
-
-    def mig_data_write(self, data: bytes) -> None:
-        """The next bytes of a state to load, in as many commands as they need."""
-        for at, size in pieces(len(data), self.largest_transfer, "bytes"):
-            self.do(Command.MIG_DATA_WRITE, MigDataWriteRequest(data=data[at : at + size]))
 
 
 def _twin(reply: Reply, offer: Capabilities, peer: Capabilities) -> unix.Stream:

@@ -2,7 +2,8 @@
 
 Regions: BAR0, 4 KiB of registers and scratch RAM; BAR2, 16 KiB in a memfd, of which the areas 0x1000-0x1fff and
 0x3000-0x3fff can be mapped; BAR4, 4 KiB of doorbells, also reached through descriptors; 7, configuration space; 9, 2 MiB of
-RAM of a device-specific type. Interrupts: 1 INTx, 1 MSI, 4 MSI-X, 1 ERR, 1 REQ.
+RAM of a device-specific type. Interrupts: 1 INTx, 1 MSI, 4 MSI-X, 1 ERR, 1 REQ. It migrates, with PRE_COPY: the contents of
+these regions are its state. At rest it keeps what is written to it, but a DMA fails with EBUSY and no interrupt is raised.
 
 BAR0, little endian; what is not listed reads as zero and ignores writes:
 
@@ -41,8 +42,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from vfio_user_proto.device import Description, Device, Host, IoFds, Irq, Region
-from vfio_user_proto.devices.pci import BAR0, BAR2, BAR4, CONFIG, ERR, INTX, MSI, MSIX, REQ, ConfigSpace, msix
+from vfio_user_proto.devices.pci import BAR0, BAR2, BAR4, CONFIG, ERR, INTX, MSI, MSIX, REQ, ConfigSpace, msi, msix
 from vfio_user_proto.messages import (
+    DeviceState,
     IoeventfdFlags,
     IoeventfdSubRegion,
     IoFdType,
@@ -50,6 +52,7 @@ from vfio_user_proto.messages import (
     IoregionFlags,
     IrqInfoFlags,
     IrqSetFlags,
+    MigrationFlags,
     RegionType,
     SparseMmapArea,
 )
@@ -59,12 +62,14 @@ BAR2_SIZE, RAM_SIZE = 16384, 2 << 20
 MAX_DMA: Final = 16 << 20
 RECORD: Final = 32  # bytes of one ioregionfd command
 NO_VECTOR: Final = 0xFFFFFFFF
+IDENTITY: Final = b"VTFD"
 
 # Registers of BAR0: offset -> (name, bytes).
 ADDRESS, LENGTH, GO, STATUS, ERRNO, CRC, PATTERN, VECTOR = 0x100, 0x108, 0x10C, 0x110, 0x114, 0x118, 0x11C, 0x120
 RAISE, MASKED = 0x130, 0x134
 KICKS, RECORDS = 0x004, 0x008
 MSIX_TABLE, MSIX_PENDING, SCRATCH = 0x400, 0x440, 0x800
+_WORKING: Final = (DeviceState.RUNNING, DeviceState.PRE_COPY)
 # Bytes of BAR0 that keep what is written to them.
 _MEMORY: Final = ((ADDRESS, GO), (PATTERN, VECTOR + 4), (MSIX_TABLE, MSIX_PENDING), (SCRATCH, 4096))
 
@@ -81,7 +86,7 @@ class TestDevice(Device):
             class_code=0xFF0000,
             bars={0: 4096, 2: BAR2_SIZE, 4: 4096},
             interrupt_pin=1,
-            capabilities=[msix(4, bar=0, table=MSIX_TABLE, pending=MSIX_PENDING)],
+            capabilities=[msix(4, bar=0, table=MSIX_TABLE, pending=MSIX_PENDING), msi(1)],
         )
         with contextlib.ExitStack() as opened:
             self._open(opened)
@@ -106,6 +111,7 @@ class TestDevice(Device):
                 REQ: Irq(1),
             },
             num_regions=10,
+            migration=MigrationFlags.STOP_COPY | MigrationFlags.PRE_COPY,
         )
         self._host: Host | None = None
         self._bar0, self._ram = bytearray(4096), bytearray(RAM_SIZE)
@@ -145,13 +151,26 @@ class TestDevice(Device):
     def reset(self) -> None:
         self.config.reset()
         self._bar0[:], self._ram[:] = bytes(4096), bytes(RAM_SIZE)
-        self._set(0, 0x44465456)
+        self._bar0[:4] = IDENTITY
         self._set(PATTERN, 3)
         self._set(VECTOR, NO_VECTOR)
         os.pwrite(self.memory_fd, bytes(BAR2_SIZE), 0)
 
     def irq_state(self, index: int, start: int, flags: IrqSetFlags, values: Sequence[bool]) -> None:
         self._set(MASKED, self._get(MASKED) + 1)
+
+    def save(self) -> bytes:
+        config = self.config.read(0, self.config.size)
+        return bytes(self._bar0) + config + os.pread(self.memory_fd, BAR2_SIZE, 0) + bytes(self._ram)
+
+    def load(self, state: bytes) -> None:
+        bar2 = 4096 + self.config.size
+        if len(state) != bar2 + BAR2_SIZE + RAM_SIZE or state[:4] != IDENTITY:
+            raise ValueError("no state of a test device")
+        self._bar0[:], self._ram[:] = state[:4096], state[bar2 + BAR2_SIZE :]
+        self.config.reset()
+        self.config.write(0, state[4096:bar2])
+        os.pwrite(self.memory_fd, state[bar2 : bar2 + BAR2_SIZE], 0)
 
     def close(self) -> None:
         self._opened.close()
@@ -199,14 +218,20 @@ class TestDevice(Device):
                 self._bar0[first:last] = data[first - offset : last - offset]
         if offset <= GO and end >= GO + 4:
             self._transfer(int.from_bytes(data[GO - offset : GO - offset + 4], "little"))
-        if offset <= RAISE and end >= RAISE + 4 and self._host is not None:
+        if offset <= RAISE and end >= RAISE + 4:
             kind, vector = divmod(int.from_bytes(data[RAISE - offset : RAISE - offset + 4], "little"), 65536)
+            self._raise(kind, vector)
+
+    def _raise(self, kind: int, vector: int) -> None:
+        if self._host is not None and self.state in _WORKING:
             self._host.trigger(kind, vector)
 
     def _transfer(self, operation: int) -> None:
         """Move bytes between client memory and the device, and say how it went."""
         address, length, start = self._get(ADDRESS, 8), self._get(LENGTH), self._get(PATTERN)
         try:
+            if self.state not in _WORKING:
+                raise OSError(errno.EBUSY, "the device is at rest")
             if self._host is None or length > MAX_DMA or operation not in (1, 2):
                 raise OSError(errno.EINVAL, "no such transfer")
             if operation == 1:
@@ -220,8 +245,8 @@ class TestDevice(Device):
         self._set(STATUS, 2 if problem else 1)
         self._set(ERRNO, problem)
         self._set(CRC, zlib.crc32(data))
-        if self._host is not None and self._get(VECTOR) != NO_VECTOR:
-            self._host.trigger(MSIX, self._get(VECTOR))
+        if self._get(VECTOR) != NO_VECTOR:
+            self._raise(MSIX, self._get(VECTOR))
 
     def _ring(self, offset: int, data: bytes) -> None:
         """A message wrote to BAR4."""

@@ -1,10 +1,9 @@
-"""Faults of the commands that act: interrupts, region access, reset, features."""
+"""Faults of the commands that act: interrupts, region access, reset."""
 
 import errno
 from collections.abc import Callable
 from typing import Any
 
-from vfio_user_proto import wire
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     Fault,
@@ -22,13 +21,8 @@ from vfio_user_proto.faults.kit import (
 )
 from vfio_user_proto.messages import (
     Command,
-    DeviceFeature,
-    DeviceFeatureFlags,
-    DeviceFeatureRequest,
     DeviceSetIrqsRequest,
-    FeatureMigration,
     IrqSetFlags,
-    MigrationFlags,
     RegionReadRequest,
     RegionWriteMultiReply,
     RegionWriteMultiRequest,
@@ -135,57 +129,6 @@ class _DiesAfterReset(Responder):
         return die() if self.was_reset else super().dma_map(request, fds)
 
 
-# Features: the reference device has none, so these faults bring their own.
-
-
-class _Migrating(Responder):
-    """Has the migration feature, right as far as it goes."""
-
-    flags = MigrationFlags.STOP_COPY
-
-    def device_feature(self, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-        index = int(request.flags & DeviceFeatureFlags.INDEX)
-        if index not in (DeviceFeature.MIGRATION, DeviceFeature.MIG_DEVICE_STATE):
-            raise OSError(errno.ENOTTY, "no such feature")
-        if request.flags & DeviceFeatureFlags.PROBE:
-            return self.probe(request), ()
-        if request.flags & DeviceFeatureFlags.SET:
-            return self.set(request), ()
-        data = wire.encode_record(FeatureMigration(flags=self.flags))
-        return DeviceFeatureRequest(flags=request.flags, data=data), ()
-
-    def probe(self, request: DeviceFeatureRequest) -> DeviceFeatureRequest:
-        return request
-
-    def set(self, request: DeviceFeatureRequest) -> DeviceFeatureRequest:
-        raise OSError(errno.EINVAL, "no such state")
-
-
-class _WithoutStopCopy(_Migrating):
-    flags = MigrationFlags.PRE_COPY
-
-
-class _ProbeAnswers(_Migrating):
-    def probe(self, request: DeviceFeatureRequest) -> DeviceFeatureRequest:
-        return request.replace(data=bytes(8))
-
-
-class _ErrorSettable(_Migrating):
-    def set(self, request: DeviceFeatureRequest) -> DeviceFeatureRequest:
-        return request
-
-
-def _with_payload(data: bytes, fds: tuple[int, ...], answers: CommandReceived | None) -> tuple[bytes, tuple[int, ...]]:
-    """Refused features carry the request, as libvfio-user's do."""
-    message = wire.decode(data) if data else None
-    if answers is None or message is None or not message.is_error or not answers.message.payload:
-        return data, fds
-    if answers.message.header.command != Command.DEVICE_FEATURE:
-        return data, fds
-    body = wire.encode_record(answers.message.payload)
-    return wire.encode_record(message.header.replace(message_size=16 + len(body))) + body, fds
-
-
 FAULTS: tuple[Fault, ...] = (
     Fault(
         "set-irqs-reply-with-payload", "The reply repeats the request.", outgoing=longer(Command.DEVICE_SET_IRQS, 20)
@@ -290,23 +233,4 @@ FAULTS: tuple[Fault, ...] = (
         responder=refuse("device_reset", errno.ENOTSUP),
     ),
     Fault("reset-then-map-crash", "Nothing is mapped after a reset.", responder=_DiesAfterReset),
-    Fault(
-        "feature-probe-always",
-        "Every probe succeeds.",
-        responder=accept("device_feature", lambda r: r, lambda r: r.flags & DeviceFeatureFlags.PROBE),
-    ),
-    Fault(
-        "feature-no-operation-accepted",
-        "A request for nothing succeeds.",
-        responder=accept("device_feature", lambda r: r, lambda r: not r.flags >> 16),
-    ),
-    Fault("migration-without-stop-copy", "STOP_COPY is not offered.", responder=_WithoutStopCopy),
-    Fault("migration-probe-answers-data", "A probe is answered like a get.", responder=_ProbeAnswers),
-    Fault("migration-error-settable", "ERROR can be asked for.", responder=_ErrorSettable),
-    Fault(
-        "migration-refusal-with-payload",
-        "A refused feature carries a payload (libvfio-user efd091b).",
-        responder=_Migrating,
-        outgoing=_with_payload,
-    ),
 )

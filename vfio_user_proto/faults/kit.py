@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
-from vfio_user_proto.messages import HeaderFlags
+from vfio_user_proto.messages import DeviceFeature, DeviceFeatureRequest, HeaderFlags
 from vfio_user_proto.model import Record
 from vfio_user_proto.responder import Answer, Responder
 from vfio_user_proto.session import Filter, Options
@@ -110,6 +110,24 @@ def instead(name: str, change: Callable[[Any], Any]) -> type[Responder]:
 def respond(function: Callable[[Any, CommandReceived, list[int]], Answer]) -> type[Responder]:
     """A responder that looks at whole messages first; ``function`` is in the place of ``Responder.respond``."""
     return type("Faulty", (Responder,), {"respond": function})
+
+
+def asks_for(feature: DeviceFeature, operation: int) -> When:
+    """Picks the requests that do just this with a feature."""
+    return lambda request: int(request.flags) == feature | operation
+
+
+def feature_answers(feature: DeviceFeature, operation: int, change: Callable[[Any, bytes], bytes]) -> type[Responder]:
+    """Other data in the replies to these requests; ``change`` gets the request and the right data."""
+    picks = asks_for(feature, operation)
+
+    def answering(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
+        record, sending = right("device_feature", self, request, fds)
+        if picks(request) and isinstance(record, DeviceFeatureRequest):
+            record = record.replace(data=change(request, record.data))
+        return record, sending
+
+    return method("device_feature", answering)
 
 
 # Replies, changed on their way out.

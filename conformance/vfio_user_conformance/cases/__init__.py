@@ -15,5 +15,8 @@ SECTIONS = (
     "region_access",
     "reset",
     "feature",
+    "mig_state",
+    "dma_logging",
+    "mig_data",
     "connection",
 )

@@ -26,7 +26,7 @@ def feature(index: int, flags: int, data: bytes = b"", argsz: int = 64) -> Send:
     return Send(DeviceFeatureRequest(argsz=argsz, flags=DeviceFeatureFlags(index | flags), data=data))
 
 
-def state(wanted: DeviceState) -> bytes:
+def state(wanted: int) -> bytes:
     """The data that ask for a migration state."""
     return wire.encode_record(FeatureMigDeviceState(device_state=wanted))
 
@@ -61,6 +61,14 @@ CASES = [
         expect=Reply(argsz=64, flags=DeviceFeatureFlags(DeviceFeature.MIGRATION | GET | PROBE), data=b""),
         needs=(MIGRATION,),
         catches=("migration-probe-answers-data",),
+    ),
+    Case(
+        ident="feature/get-argsz",
+        requirement="feature.reply-get-argsz",
+        stimulus=feature(DeviceFeature.MIGRATION, GET),
+        expect=Reply(argsz=16),
+        needs=(MIGRATION,),
+        catches=("feature-get-argsz-echoed",),
     ),
     Case(
         ident="feature/state-error-refused",

@@ -1,0 +1,181 @@
+"""VFIO_DEVICE_FEATURE_DMA_LOGGING_START, _STOP and _REPORT, as far as they show without a write by the device."""
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.dma_map import request
+from vfio_user_conformance.cases.feature import GET, PROBE, SET, feature
+from vfio_user_conformance.descriptors import Memfd
+from vfio_user_conformance.expect import ANYTHING, REFUSED, ErrorReply, Expectation, Is, Reply
+from vfio_user_conformance.facts import DMA_LOGGING
+from vfio_user_conformance.steps import Send
+from vfio_user_proto import wire
+from vfio_user_proto.messages import (
+    DeviceFeature,
+    DmaLoggingRange,
+    FeatureDmaLoggingReport,
+    FeatureDmaLoggingStart,
+)
+
+K = 4096
+PAGES = 100
+BITMAP = 16  # bytes for 100 pages, in words of 8
+MAP = Send(request(0x100000, PAGES * K), fds=(Memfd(PAGES * K),))
+STOP = feature(DeviceFeature.DMA_LOGGING_STOP, SET, argsz=8)
+WANTED = FeatureDmaLoggingReport(iova=0x100000, length=PAGES * K, page_size=K)
+
+
+def start_data(page_size: int = K, count: int = 0) -> bytes:
+    """What a start asks for."""
+    ranges = tuple(DmaLoggingRange(iova=0x100000 * (1 + at), length=0x10000) for at in range(count))
+    return wire.encode_record(FeatureDmaLoggingStart(page_size=page_size, ranges=ranges))
+
+
+def start(data: bytes) -> Send:
+    """Start the log."""
+    return feature(DeviceFeature.DMA_LOGGING_START, SET, data, K)
+
+
+def report(wanted: FeatureDmaLoggingReport, argsz: int = K) -> Send:
+    """Ask for a bitmap."""
+    return feature(DeviceFeature.DMA_LOGGING_REPORT, GET, wire.encode_record(wanted), argsz)
+
+
+def started(data: bytes) -> Reply:
+    """The reply to a start: the request, with a page size of the server's."""
+
+    def test(came: bytes) -> bool:
+        return any(came[:8]) and came[8:] == data[8:]
+
+    return Reply(data=Is("as in the request, with the page size in use", test))
+
+
+def bitmap(wanted: FeatureDmaLoggingReport, size: int) -> Reply:
+    """The reply to a report: its request, and so many bytes."""
+    head = wire.encode_record(wanted)
+    test = Is(f"of the request and {size} bytes", lambda came: came[:24] == head and len(came) == 24 + size)
+    return Reply(data=test)
+
+
+def logging(what: str, requirement: str, steps: tuple[tuple[Send, Expectation], ...], fault: str) -> Case:
+    """A case about the log; what was started is stopped at the end."""
+    return Case(
+        ident=f"dma-logging/{what}",
+        requirement=requirement,
+        given=(MAP,),
+        stimulus=tuple(step for step, _ in steps),
+        expect=tuple(expected for _, expected in steps),
+        needs=(DMA_LOGGING,),
+        hazards=frozenset({"migration"}),
+        catches=(fault,),
+    )
+
+
+STARTED = (start(start_data()), Reply())
+STOPPED = (STOP, Reply())
+OUTSIDE = Is("with zeros behind page 100", lambda came: len(came) < 24 + BITMAP or not came[36] >> 4 | any(came[37:]))
+
+CASES = [
+    logging(
+        "probe-stop",
+        "dma-logging.probe",
+        ((feature(DeviceFeature.DMA_LOGGING_STOP, SET | PROBE, argsz=8), Reply(data=b"")),),
+        "dma-logging-stop-not-probed",
+    ),
+    logging(
+        "page-size",
+        "dma-logging.page-size",
+        ((start(start_data()), started(start_data())), STOPPED),
+        "dma-logging-page-size-zero",
+    ),
+    logging(
+        "page-size-odd",
+        "dma-logging.page-size",
+        ((start(start_data(5000)), started(start_data(5000))), STOPPED),
+        "dma-logging-odd-page-size-refused",
+    ),
+    logging(
+        "ranges",
+        "dma-logging.scope",
+        ((start(start_data(K, 3)), started(start_data(K, 3))), STOPPED),
+        "dma-logging-ranges-refused",
+    ),
+    logging(
+        "report-before-start",
+        "dma-logging.report-needs-start",
+        ((report(WANTED), ErrorReply()),),
+        "dma-logging-report-before-start",
+    ),
+    logging(
+        "report-after-stop",
+        "dma-logging.report-needs-start",
+        (STARTED, STOPPED, (report(WANTED), ErrorReply())),
+        "dma-logging-never-stops",
+    ),
+    logging(
+        "report",
+        "dma-logging.report-reply",
+        (STARTED, (report(WANTED), bitmap(WANTED, BITMAP)), STOPPED),
+        "dma-logging-bitmap-of-bytes",
+    ),
+    logging(
+        "report-outside",
+        "dma-logging.bitmap-outside",
+        (STARTED, (report(WANTED), Reply(data=OUTSIDE)), STOPPED),
+        "dma-logging-bits-outside",
+    ),
+    logging(
+        "report-finer",
+        "dma-logging.report-any-page-size",
+        (
+            (start(start_data(16 * K)), Reply()),
+            (report(WANTED), bitmap(WANTED, BITMAP)),
+            STOPPED,
+        ),
+        "dma-logging-finer-refused",
+    ),
+    logging(
+        "report-coarser",
+        "dma-logging.report-any-page-size",
+        (
+            STARTED,
+            (report(WANTED.replace(page_size=4 * K)), bitmap(WANTED.replace(page_size=4 * K), 8)),
+            STOPPED,
+        ),
+        "dma-logging-coarser-refused",
+    ),
+    logging(
+        "report-page-size-zero",
+        "security.validate",
+        (STARTED, (report(WANTED.replace(page_size=0)), REFUSED)),
+        "dma-logging-page-size-zero-crash",
+    ),
+    logging(
+        "report-everything",
+        "security.validate",
+        (STARTED, (report(WANTED.replace(iova=0, length=2**64 - 1, page_size=1)), REFUSED)),
+        "dma-logging-everything-crash",
+    ),
+    logging(
+        "report-wraps",
+        "security.validate",
+        (STARTED, (report(WANTED.replace(iova=2**64 - K)), REFUSED)),
+        "dma-logging-wrap-crash",
+    ),
+    logging(
+        "ranges-missing",
+        "security.validate",
+        ((start(start_data(K, 3)[:32]), REFUSED),),
+        "dma-logging-ranges-missing-crash",
+    ),
+    logging(
+        "stop-with-data",
+        "dma-logging.stop-data",
+        (STARTED, (feature(DeviceFeature.DMA_LOGGING_STOP, SET, start_data()), ANYTHING)),
+        "dma-logging-stop-with-data-hangs",
+    ),
+    logging(
+        "start-twice",
+        "dma-logging.stop-data",
+        (STARTED, (start(start_data()), ANYTHING), STOPPED),
+        "dma-logging-start-twice-crash",
+    ),
+]

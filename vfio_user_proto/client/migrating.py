@@ -1,0 +1,165 @@
+"""What a client does with the features of a device: it migrates it, and has its writes to memory recorded."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from vfio_user_proto import wire
+from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.client.asking import Asking, R, check_echo, pieces
+from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from vfio_user_proto.messages import (
+    FEATURES,
+    Command,
+    DeviceFeature,
+    DeviceFeatureFlags,
+    DeviceFeatureRequest,
+    DeviceState,
+    DmaLoggingRange,
+    FeatureDmaLoggingReport,
+    FeatureDmaLoggingStart,
+    FeatureMigDeviceState,
+    FeatureMigration,
+    MigDataReadReply,
+    MigDataReadRequest,
+    MigDataWriteRequest,
+    MigrationFlags,
+)
+from vfio_user_proto.model import Record
+
+GET, SET = DeviceFeatureFlags.GET, DeviceFeatureFlags.SET
+# Bytes of the largest bitmap that is asked for at once; it fits into a message of the usual size.
+BITMAP: Final = 1 << 19
+
+
+class Migrating(Asking):
+    """A client that has agreed on capabilities: ``offer`` are its own, ``peer`` the server's."""
+
+    offer: Capabilities
+    peer: Capabilities
+
+    @property
+    def largest_transfer(self) -> int:
+        """Bytes that one command may carry: neither side's max_data_xfer_size is exceeded."""
+        return min(self.offer.max_data_xfer_size, self.peer.max_data_xfer_size)
+
+    def device_feature(self, feature: int, action: DeviceFeatureFlags, data: Record | bytes = b"") -> Any:
+        """Get, set or probe a feature; returns the record that its table describes, bytes where there is none.
+
+        A probe that succeeds returns None.
+        """
+        body = wire.encode_record(data) if isinstance(data, Record) else data
+        record = FEATURES.get(feature)
+        room = len(body)
+        if action & DeviceFeatureFlags.GET and record is not None:
+            room = max(room, record.fixed_size)
+        if isinstance(data, FeatureDmaLoggingReport) and data.page_size:
+            room += -(-data.length // data.page_size // 64) * 8
+        request = DeviceFeatureRequest(
+            argsz=DeviceFeatureRequest.fixed_size + room, flags=DeviceFeatureFlags(feature) | action, data=body
+        )
+        answer = self.ask(Command.DEVICE_FEATURE, request, DeviceFeatureRequest)
+        check_echo(request, answer, "flags")
+        if action & DeviceFeatureFlags.PROBE:
+            return None
+        if record is None or not answer.data:
+            return answer.data
+        try:
+            content, rest = wire.decode_record(record, answer.data)
+        except DecodeError as problem:
+            raise RemoteProtocolError(f"VFIO_USER_DEVICE_FEATURE reply: {problem}") from None
+        if rest:
+            raise RemoteProtocolError(f"{len(rest)} bytes follow the data of feature {feature}")
+        return content
+
+    def migration_flags(self) -> MigrationFlags:
+        """Which states the device supports (section VFIO_DEVICE_FEATURE_MIGRATION)."""
+        return self._get(DeviceFeature.MIGRATION, FeatureMigration).flags
+
+    def device_state(self) -> int:
+        """The migration state, one of ``DeviceState``."""
+        return self._get(DeviceFeature.MIG_DEVICE_STATE, FeatureMigDeviceState).device_state
+
+    def set_device_state(self, state: DeviceState) -> None:
+        """Take the device to a state, all the way."""
+        self.device_feature(DeviceFeature.MIG_DEVICE_STATE, SET, FeatureMigDeviceState(device_state=state))
+
+    def mig_data_read(self, size: int) -> bytes:
+        """The next bytes of the device's state; less than ``size`` where there is no more."""
+        request = MigDataReadRequest(argsz=MigDataReadReply.fixed_size + size, size=size)
+        answer = self.ask(Command.MIG_DATA_READ, request, MigDataReadReply)
+        if answer.size > size:
+            raise RemoteProtocolError(f"{answer.size} bytes of migration data came, at most {size} were asked for")
+        return answer.data
+
+    def mig_data_write(self, data: bytes) -> None:
+        """The next bytes of a state to load, in as many commands as they need."""
+        for at, size in pieces(len(data), self.largest_transfer, "bytes"):
+            self.do(Command.MIG_DATA_WRITE, MigDataWriteRequest(data=data[at : at + size]))
+
+    def read_migration_data(self) -> Iterator[bytes]:
+        """The device's state to the end of what there is now, in parts as they come. The device is in PRE_COPY or STOP_COPY."""
+        size = self.largest_transfer
+        if size <= 0:
+            raise LocalProtocolError("the server takes no bytes")
+        while True:
+            data = self.mig_data_read(size)
+            yield data
+            if len(data) < size:
+                return
+
+    def write_migration_data(self, parts: Iterable[bytes]) -> None:
+        """Write a whole state, in parts cut anywhere. The device is in RESUMING."""
+        for part in parts:
+            self.mig_data_write(part)
+
+    def dma_logging_start(self, page_size: int = 4096, ranges: Iterable[tuple[int, int]] = ()) -> int:
+        """Have the device's writes recorded inside ``ranges`` of (IOVA, length), everywhere where there is none.
+
+        Returns the page size, in bytes, that the server chose.
+        """
+        entries = tuple(DmaLoggingRange(iova=iova, length=length) for iova, length in ranges)
+        wanted = FeatureDmaLoggingStart(page_size=page_size, ranges=entries)
+        answer = self.device_feature(DeviceFeature.DMA_LOGGING_START, SET, wanted)
+        if not isinstance(answer, FeatureDmaLoggingStart) or answer.page_size.bit_count() != 1:
+            raise RemoteProtocolError("the server chose no page size")
+        return answer.page_size
+
+    def dma_logging_stop(self) -> None:
+        """End the recording."""
+        self.device_feature(DeviceFeature.DMA_LOGGING_STOP, SET)
+
+    def dma_logging_report(self, iova: int, length: int, page_size: int = 4096) -> list[int]:
+        """The IOVA of each page of ``page_size`` bytes, counted from ``iova`` on, to which the device has written.
+
+        A large range is asked for in several commands.
+        """
+        if page_size.bit_count() != 1:
+            raise LocalProtocolError("the page size is no power of two")
+        written = []
+        for at, size in pieces(length, BITMAP * 8 * page_size, "bytes"):
+            wanted = FeatureDmaLoggingReport(iova=iova + at, length=size, page_size=page_size)
+            answer = self.device_feature(DeviceFeature.DMA_LOGGING_REPORT, GET, wanted)
+            pages = -(-size // page_size)
+            if not isinstance(answer, FeatureDmaLoggingReport) or len(answer.bitmap) != -(-pages // 64) * 8:
+                raise RemoteProtocolError("the bitmap has not one bit per page")
+            check_echo(wanted, answer, "iova", "length", "page_size")
+            marked = [iova + at + page * page_size for page in _set_bits(answer.bitmap)]
+            if marked and marked[-1] >= iova + at + size:
+                raise RemoteProtocolError("the bitmap has pages outside the range")
+            written += marked
+        return written
+
+    def _get(self, feature: DeviceFeature, record: type[R]) -> R:
+        content = self.device_feature(feature, GET)
+        if not isinstance(content, record):
+            raise RemoteProtocolError(f"the reply has no data of {feature.name}")
+        return content
+
+
+def _set_bits(bitmap: bytes) -> Iterator[int]:
+    """The numbers of the bits that are set, in words of 8 bytes."""
+    for at, word in enumerate(memoryview(bitmap).cast("Q")):
+        left = word
+        while left:
+            yield at * 64 + (left & -left).bit_length() - 1
+            left &= left - 1
