@@ -1,18 +1,23 @@
 """``vfio-user spec``: what it prints, its exit statuses, and what it leaves behind."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from spec_text import layout, own, section
+from conftest import SHARED
+from spec_text import layout, needs_shared, own, section
 
 from vfio_user_proto.cli import main
 from vfio_user_proto.specdoc import project
+from vfio_user_proto.specdoc.diff import RULES
 
-GOOD = section("VFIO_USER_X", section("Request", layout(("a", "0", "4"), ("b", "4", "4")), mark="-"))
+GOOD = section(
+    "Records", section("Pair", layout(("a", "0", "4"), ("b", "4", "4")), "*a* and *b* are numbers.", mark="-")
+)
 GAP = GOOD.replace("b     4 ", "b     8 ")
 BROKEN = GOOD.replace("b     4       4", "b     four    4")
 
@@ -21,8 +26,9 @@ BROKEN = GOOD.replace("b     4       4", "b     four    4")
 def checkout(tmp_path: Path) -> Path:
     """A copy of what generating reads and writes."""
     shutil.copytree(project.ROOT / "spec", tmp_path / "spec")
-    (tmp_path / "vfio_user_proto").mkdir()
-    shutil.copy(project.ROOT / project.MODULE, tmp_path / project.MODULE)
+    for name in (project.REQUIREMENTS, *(origin.path for origin in project.ORIGINS)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(project.ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -38,7 +44,8 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["spec", "check", good]) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["spec", "check", gap, good]) == 1
-    assert capsys.readouterr().out == f"{gap}:11: b at offset 8 leaves a gap: the fields above end at 4\n"
+    message = "error: b at offset 8 leaves a gap: the fields above end at 4 [gap]"
+    assert capsys.readouterr().out == f"{gap}:11:1: {message}\n"
     assert main(["spec", "check", str(tmp_path / "none.rst"), gap]) == 2
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
@@ -53,15 +60,15 @@ def test_generate_and_tables_are_clean() -> None:
 
 def test_generate(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--check names the file and the first line that differs; without it the file is written, once."""
-    module, due = checkout / project.MODULE, (project.ROOT / project.MODULE).read_text()
+    module, due = checkout / project.PROTOCOL.path, (project.ROOT / project.PROTOCOL.path).read_text()
     module.write_text(due.replace("DMA_MAP = 2", "DMA_MAP = 3"))
     line = due.splitlines().index('    DMA_MAP = 2, "client -> server"') + 1
 
     assert main(["spec", "generate", "--check", "--root", str(checkout)]) == 1
     there, would = "'DMA_MAP = 3, \"client -> server\"'", "'DMA_MAP = 2, \"client -> server\"'"
-    assert capsys.readouterr().out == f"{project.MODULE}:{line}: is {there}, would be generated as {would}\n"
+    assert capsys.readouterr().out == f"{project.PROTOCOL.path}:{line}: is {there}, would be generated as {would}\n"
     assert main(["spec", "generate", "--root", str(checkout)]) == 0
-    assert capsys.readouterr().out == f"wrote {project.MODULE}\n"
+    assert capsys.readouterr().out == f"wrote {project.PROTOCOL.path}\n"
     assert module.read_text() == due
     assert main(["spec", "generate", "--root", str(checkout)]) == 0
     assert capsys.readouterr().out == ""
@@ -69,88 +76,91 @@ def test_generate(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_generate_from_an_unsound_document(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All problems are printed, nothing is written, the status is 2."""
-    document = checkout / project.DOCUMENT
+    document = checkout / project.PROTOCOL.document
     document.write_text(
         document.read_text()
         .replace("| argsz   | 0 ", "| argsz   | x ")
         .replace("| Message size   | 4 ", "| Message size   | 5 ")
     )
-    before = (checkout / project.MODULE).read_text()
+    before = (checkout / project.PROTOCOL.path).read_text()
 
     assert main(["spec", "generate", "--root", str(checkout)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "Message size at offset 5 leaves a gap" in err
     assert "Offset 'x' is not a number" in err
-    assert all(line.startswith(f"{project.DOCUMENT}:") for line in err.splitlines())
-    assert (checkout / project.MODULE).read_text() == before
+    assert all(line.startswith(f"{project.PROTOCOL.document}:") for line in err.splitlines())
+    assert (checkout / project.PROTOCOL.path).read_text() == before
 
 
 def test_generate_with_a_wrong_overlay(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An entry that fits nothing is one sentence with its line."""
-    overlay = checkout / project.OVERLAY
+    overlay = checkout / project.PROTOCOL.overlay
     overlay.write_text(overlay.read_text() + '\n[[measures]]\nreason = "x"\nfield = "size_t"\n')
     line = overlay.read_text().count("\n") - 2
 
     assert main(["spec", "generate", "--root", str(checkout)]) == 2
-    assert capsys.readouterr().err == f"vfio-user: {project.OVERLAY}:{line}: no record has a field size_t\n"
+    assert capsys.readouterr().err == f"vfio-user: {project.PROTOCOL.overlay}:{line}: no record has a field size_t\n"
 
 
 def test_outside_a_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no document to generate from, that is said."""
     assert main(["spec", "generate", "--root", str(tmp_path)]) == 2
-    assert f"there is no {project.DOCUMENT} in {tmp_path}" in capsys.readouterr().err
+    assert f"there is no {project.PROTOCOL.document} in {tmp_path}" in capsys.readouterr().err
 
 
 def test_tables(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table that is stale, missing or nobody's is found by --check and mended without."""
-    folder = checkout / project.TABLES
-    (folder / "header.rst").write_text("Header\n")
-    (folder / "commands.rst").unlink()
+    folder = checkout / project.TABLES / "kvm"
+    (folder / "calls.rst").write_text("Calls\n")
+    (folder / "kvm-run.rst").unlink()
     (folder / "gone.rst").write_text("Gone\n")
 
     assert main(["spec", "tables", "--check", "--root", str(checkout)]) == 1
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "spec/tables/commands.rst",
-        "spec/tables/header.rst",
-        "spec/tables/gone.rst",
+        "spec/tables/kvm/calls.rst",
+        "spec/tables/kvm/kvm-run.rst",
+        "spec/tables/kvm/gone.rst",
     ]
     assert main(["spec", "tables", "--root", str(checkout)]) == 0
     assert (
         capsys.readouterr().out
-        == "wrote spec/tables/commands.rst\nwrote spec/tables/header.rst\nremoved spec/tables/gone.rst\n"
+        == "wrote spec/tables/kvm/calls.rst\nwrote spec/tables/kvm/kvm-run.rst\nremoved spec/tables/kvm/gone.rst\n"
     )
     assert main(["spec", "tables", "--check", "--root", str(checkout)]) == 0
 
 
 def test_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """1 with a line per difference, 0 without one; a file of errata beside a document says what accounts for it."""
-    old, new = (
-        text_file(tmp_path, "old.rst", GOOD),
-        text_file(tmp_path, "new.rst", GOOD.replace("a     0       4", "a     0       2")),
-    )
-    change = f"{old}:10: VFIO_USER_X / Request: a: resized from 4 bytes to 2 bytes"
+    """1 with a line per difference, its verdicts and its rule, then the reasons; 0 and nothing without a difference."""
+    old = text_file(tmp_path, "old.rst", GOOD)
+    new = text_file(tmp_path, "new.rst", GOOD.replace("a     0       4", "a     0       2"))
 
     assert main(["spec", "diff", old, old]) == 0
+    assert capsys.readouterr() == ("", "")
     assert main(["spec", "diff", old, new]) == 1
-    assert capsys.readouterr().out == f"{change}\n"
-    errata = text_file(
-        tmp_path, "errata.toml", '[[erratum]]\nid = "size-of-a"\ndiff = ["VFIO_USER_X / Request: a: size"]\n'
-    )
-    assert main(["spec", "diff", old, new]) == 1
-    assert capsys.readouterr().out == f"{change} [erratum size-of-a]\n"
-    text_file(tmp_path, "none.toml", "")
-    assert main(["spec", "diff", old, new, "--errata", errata]) == 1
-    assert capsys.readouterr().out == f"{change} [erratum size-of-a]\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{old}:10: Pair: a: resized from 4 bytes to 2 bytes [request breaking, reply breaking: field-resized]",
+        "",
+        f"field-resized: {RULES['field-resized'].why}",
+        "",
+        "1 difference; requests: 1 breaking, 0 compatible; replies: 1 breaking, 0 compatible",
+    ]
 
 
-def test_diff_without_erratum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What no erratum accounts for is marked."""
-    old, new = text_file(tmp_path, "old.rst", GOOD), text_file(tmp_path, "new.rst", GAP)
-    text_file(tmp_path, "errata.toml", '[[erratum]]\nid = "x"\n')
+def test_diff_with_errata(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of errata, beside one of the documents or named, says what accounts for a difference, and what nothing does."""
+    (tmp_path / "ours").mkdir()
+    old = text_file(tmp_path / "ours", "old.rst", GOOD)
+    new = text_file(tmp_path, "new.rst", GAP.replace("a     0       4", "a     0       2"))
+    errata = '[[erratum]]\nid = "size-of-a"\ndiff = ["Pair: a: size"]\n'
 
-    assert main(["spec", "diff", old, new]) == 1
-    assert capsys.readouterr().out == f"{old}:11: VFIO_USER_X / Request: b: moved from 4 to 8 [unexplained]\n"
+    text_file(tmp_path / "ours", "errata.toml", errata)
+    named = text_file(tmp_path, "named.toml", errata)
+    for arguments in ((old, new), (new, old), (new, new.replace("new", "copy"), "--errata", named)):
+        text_file(tmp_path, "copy.rst", GOOD)
+        assert main(["spec", "diff", *arguments]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.rpartition("[")[2] for line in lines[:2]] == ["erratum size-of-a]", "unexplained]"]
 
 
 def test_diff_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,19 +173,46 @@ def test_diff_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((tmp_path / "diff.json").read_text()) == printed
     assert printed["changes"] == [
         {
-            "table": "VFIO_USER_X / Request",
+            "table": "Pair",
             "subject": "b",
             "aspect": "offset",
             "old": "4",
             "new": "8",
-            "text": "VFIO_USER_X / Request: b: moved from 4 to 8",
+            "text": "b: moved from 4 to 8",
+            "request": "breaking",
+            "reply": "breaking",
+            "rule": "field-moved",
+            "why": RULES["field-moved"].why,
             "file": old,
             "line": 11,
             "erratum": None,
         }
     ]
+    assert printed["rules"]["field-moved"] == RULES["field-moved"]._asdict()
     assert main(["spec", "diff", old, new, "--json", str(tmp_path / "no" / "x.json")]) == 2
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_diff_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--markdown writes a page with a table per table, and the reasons at its end."""
+    old, new = text_file(tmp_path, "old.rst", GOOD), text_file(tmp_path, "new.rst", GAP)
+
+    assert main(["spec", "diff", old, new, "--markdown"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "# From old.rst to new.rst",
+        "",
+        "1 difference; requests: 1 breaking, 0 compatible; replies: 1 breaking, 0 compatible.",
+        "",
+        "## Pair",
+        "",
+        "| Change | Requests | Replies | Rule |",
+        "| --- | --- | --- | --- |",
+        "| b: moved from 4 to 8 | breaking | breaking | field-moved |",
+        "",
+        "## Rules",
+        "",
+        f"- **field-moved**: {RULES['field-moved'].why}",
+    ]
 
 
 def test_diff_of_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,7 +220,7 @@ def test_diff_of_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtu
     old, new = text_file(tmp_path, "old.rst", GOOD), text_file(tmp_path, "new.rst", BROKEN)
 
     assert main(["spec", "diff", old, new]) == 2
-    assert capsys.readouterr().err == f"{new}:11: Offset 'four' is not a number\n"
+    assert capsys.readouterr().err == f"{new}:11: error: Offset 'four' is not a number [table]\n"
     assert main(["spec", "diff", old, str(tmp_path / "none.rst")]) == 2
     assert main(["spec", "diff", old, old, "--errata", str(tmp_path / "none.toml")]) == 2
 
@@ -200,6 +237,45 @@ def test_requirements(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["requirements"] == [each.as_dict() for each in requirements]
 
 
+@needs_shared
+def test_requirements_against(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 where every anchor stands, 1 with a line per rotten one, where the quote has gone if it is still there."""
+    path = str(SHARED / "upstream" / "vfio-user-2024-04-26.rst")
+
+    assert main(["spec", "requirements", "--against", path]) == 0
+    assert capsys.readouterr().out == ""
+    published = (
+        Path(path)
+        .read_text()
+        .replace("is echoed in the command's reply", "comes back")
+        .replace("\nSocket\n", "\nPlug\n")
+    )
+    assert main(["spec", "requirements", "--against", text_file(tmp_path, "new.rst", published)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"^spec/vfio-user.rst:\d+:\d+: error: ", "", line) for line in lines] == [
+        f"socket.one-session: {tmp_path}/new.rst has no section 'Socket'; line 206 does, in 'Plug' [anchor]",
+        f"socket.no-stall: {tmp_path}/new.rst has no section 'Socket'; line 218 does, in 'Plug' [anchor]",
+        f'header.echo: the section in {tmp_path}/new.rst:394 does not say "is echoed in the command\'s reply" [anchor]',
+    ]
+    assert main(["spec", "requirements", "--against", str(tmp_path / "new.rst"), "--json"]) == 1
+    assert [each["rule"] for each in json.loads(capsys.readouterr().out)["rotten"]] == ["anchor"] * 3
+
+
+@needs_shared
+def test_requirements_coverage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each sentence that says must, should, may or required, with what covers it."""
+    path = str(SHARED / "upstream" / "vfio-user-2024-04-26.rst")
+
+    assert main(["spec", "requirements", "--against", path, "--coverage"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith(f"{path}:454: header.error-reply-empty: ")]
+    assert [line for line in lines if line.startswith(f"{path}:488: -: ")]
+    assert main(["spec", "requirements", "--against", path, "--coverage", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["sentences"]) == len(lines)
+    assert main(["spec", "requirements", "--coverage"]) == 2
+    assert capsys.readouterr().err == "vfio-user: --coverage goes with --against\n"
+
+
 def test_requirements_of_another_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Any document can be asked."""
     path = text_file(
@@ -207,7 +283,7 @@ def test_requirements_of_another_document(tmp_path: Path, capsys: pytest.Capture
     )
 
     assert main(["spec", "requirements", path]) == 0
-    assert capsys.readouterr().out == f"x.y  must    both    VFIO_USER_X / Request  ({path}:16)\n"
+    assert capsys.readouterr().out == f"x.y  must    both    Pair  ({path}:17)\n"
 
 
 def test_docutils_is_not_imported_for_other_commands() -> None:

@@ -186,6 +186,30 @@ def test_mappings() -> None:
     }
 
 
+CARRIES = """\
+[[lists]]
+reason = "As many as there is room for."
+record = "Stops"
+field = "stops"
+of = "SmallEntry"
+
+[[carries]]
+reason = "Says the text."
+requests = { VFIO_USER_STOP = "Stops" }
+"""
+
+
+def test_carries_and_lists() -> None:
+    """A message without a section of its own carries what the overlay says: a record, or a list of records to its end."""
+    text = BASE.replace('"VFIO_USER_STOP / Request", ', "") + CARRIES
+    module = declare(document(), overlay.read_text(text, "ping.toml"))
+    mappings = {each.constant: each.entries for each in module.declarations if isinstance(each, MappingDeclaration)}
+
+    assert mappings["REQUESTS"] == (("Command.PING", "PingRequest"), ("Command.STOP", "Stops"))
+    assert rows(records(text)["Stops"])["stops"].holds == ("Many", "None", "SmallEntry")
+    assert records(text)["SmallEntry"].says == "One of the stops of Small entry."
+
+
 def test_order() -> None:
     """Each declaration stands below those that it uses."""
     module = declare(document(), overlay.read_text(BASE, "ping.toml"))
@@ -241,6 +265,22 @@ WRONG = {
     "not empty": (
         '[[empty]]\nreason = "x"\nmessages = ["VFIO_USER_PING / Reply"]',
         "is no message of a command, or has a table",
+    ),
+    "carried twice": (
+        '[[carries]]\nreason = "x"\nrequests = { VFIO_USER_PING = "Trailer" }',
+        "VFIO_USER_PING / Request is no message of a command, or has a table",
+    ),
+    "carried by none": (
+        '[[carries]]\nreason = "x"\nreplies = { VFIO_USER_X = "Trailer" }',
+        "VFIO_USER_X / Reply is no message of a command, or has a table",
+    ),
+    "carried nothing": (
+        '[[carries]]\nreason = "x"\nreplies = { VFIO_USER_STOP = "X" }',
+        "there is no record X",
+    ),
+    "list of what has no size": (
+        '[[lists]]\nreason = "x"\nrecord = "X"\nfield = "all"\nof = "PingRequest"',
+        "there is a record X already, or PingRequest has no fixed size",
     ),
     "no such command": ('[[empty]]\nreason = "x"\nmessages = ["VFIO_USER_X / Reply"]', "is no message of a command"),
     "counts what has a size": (
@@ -305,7 +345,7 @@ def test_what_must_be_said(kind: str) -> None:
 
 def test_every_kind_is_shown() -> None:
     """No kind of entry is without an example here or in the overlay of the project."""
-    shown = {line.strip("[]") for line in BASE.splitlines() if line.startswith("[[")}
+    shown = {line.strip("[]") for line in f"{BASE}\n{CARRIES}".splitlines() if line.startswith("[[")}
 
     assert set(KINDS) - shown == {"arrays", "same_reply"}
 

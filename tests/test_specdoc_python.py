@@ -134,9 +134,10 @@ def test_constants() -> None:
     declared = {name for name in vars(messages) if name.isupper()}
 
     assert declared == {
-        *("REQUESTS", "REPLIES", "FEATURES", "REGION_CAPABILITIES", "SUB_REGIONS"),
+        *("VERSION", "REQUESTS", "REPLIES", "FEATURES", "REGION_CAPABILITIES", "SUB_REGIONS"),
         *("VERSION_DATA", "CAPABILITIES", "TWIN_SOCKET", "SPARSE_MMAP_HEADER"),
     }
+    assert messages.VERSION == "0.9.2"
     assert isinstance(messages.CAPABILITIES, JsonTable)
     assert isinstance(messages.SPARSE_MMAP_HEADER, ValueTable)
 

@@ -1,11 +1,15 @@
 """Tables written back: reading them gives the specs that they were written from, for every kind of table."""
 
+import re
+import subprocess
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
+from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
-from spec_text import REVISIONS, needs_shared, own, published
+from spec_text import REVISIONS, needs_shared, published
 
 from vfio_user_proto import messages
 from vfio_user_proto.specdoc import project
@@ -46,18 +50,45 @@ def written_and_read(document: Document) -> dict[tuple[type, str], TableSpec]:
 
 
 def test_committed_tables_are_up_to_date() -> None:
-    """spec/tables/ holds what the schemas give now, and nothing else."""
-    assert {path: path.read_text() for path in (project.ROOT / project.TABLES).iterdir()} == project.table_texts()
+    """spec/tables/ holds what the schemas give now, a folder per document, and nothing else."""
+    folder = project.ROOT / project.TABLES
+
+    assert {path: path.read_text() for path in folder.rglob("*") if path.is_file()} == project.table_texts()
 
 
-def test_schemas_say_what_the_document_says() -> None:
-    """Nothing that a table says is lost on the way into messages.py."""
-    assert by_key(document_of(messages).tables) == by_key(own().tables)
+@pytest.mark.parametrize("origin", project.ORIGINS, ids=lambda origin: origin.name)
+def test_schemas_say_what_the_document_says(origin: project.Origin) -> None:
+    """Nothing that a table says is lost on the way into a module."""
+    schemas = document_of(import_module(origin.module))
+
+    assert by_key(schemas.tables) == by_key(project.document(origin=origin).tables)
 
 
-def test_round_trip_of_the_schemas() -> None:
+@pytest.mark.parametrize("origin", project.ORIGINS, ids=lambda origin: origin.name)
+def test_round_trip_of_the_schemas(origin: project.Origin) -> None:
     """Document, schemas, tables, document: the specs are the same all around."""
-    assert written_and_read(document_of(messages)) == by_key(own().tables)
+    schemas = document_of(import_module(origin.module))
+
+    assert written_and_read(schemas) == by_key(project.document(origin=origin).tables)
+
+
+def test_each_table_names_its_declaration() -> None:
+    """Above each table stands the class or constant that it was written from."""
+    for path, text in project.table_texts().items():
+        names = re.findall(r"^From ``(\w+)``:\n\n\+-", text, re.MULTILINE)
+        tables = re.findall(r"^\+-.*\+\n\|.*\n\+=", text, re.MULTILINE)
+        origin = next(each for each in project.ORIGINS if each.name == path.parent.name)
+
+        assert len(names) == len(tables) > 0
+        assert [name for name in names if not hasattr(import_module(origin.module), name)] == []
+
+
+@needs_shared
+def test_tables_are_no_copied_text() -> None:
+    """Titles one below the other make no sentence of the published document."""
+    command = [str(SHARED / "tools" / "copied-text"), *(str(path) for path in project.table_texts())]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == ""
 
 
 @needs_shared

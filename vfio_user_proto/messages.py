@@ -7,6 +7,8 @@ from construct import Bytes, GreedyBytes, Int16un, Int32un, Int64un, this
 
 from vfio_user_proto.model import Bits, Codes, Flags, JsonMember, JsonTable, Many, Record, Strided, ValueTable, row
 
+VERSION = "0.9.2"
+
 
 class Command(Codes, section="Commands", prefix="VFIO_USER_", columns=("Name", "Command", "Request Direction")):
     """Commands."""

@@ -124,11 +124,11 @@ class Rec(construct.Adapter):  # type: ignore[misc]
 
 
 class Many(construct.Adapter):  # type: ignore[misc]
-    """construct: ``count`` records of one kind, as a tuple."""
+    """construct: ``count`` records of one kind, as a tuple; as many as there is room for where ``count`` is None."""
 
     def __init__(self, count: Any, record: "type[Record]") -> None:
-        super().__init__(construct.Array(count, Rec(record)))
-        self.record = record
+        super().__init__(construct.GreedyRange(Rec(record)) if count is None else construct.Array(count, Rec(record)))
+        self.count, self.record = count, record
 
     def _decode(self, obj: Any, context: Any, path: str) -> "tuple[Record, ...]":
         return tuple(obj)

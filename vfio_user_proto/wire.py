@@ -6,15 +6,17 @@ A test holds plan and construct equal.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from types import ModuleType
 from typing import Any, Final, NamedTuple, TypeVar
 
 import construct
 
+from vfio_user_proto import messages
 from vfio_user_proto.errors import DecodeError, EncodeError
-from vfio_user_proto.messages import REPLIES, REQUESTS, Command, Header, HeaderFlags
-from vfio_user_proto.model import Bits, Flags, Many, Record, Strided, name_of
+from vfio_user_proto.messages import Header, HeaderFlags
+from vfio_user_proto.model import Bits, Codes, Flags, Many, Record, Strided, name_of
 
 HEADER_SIZE: Final = Header.fixed_size
 # The default max_data_xfer_size (section VFIO_USER_VERSION) and generous room for what stands around the data.
@@ -45,9 +47,7 @@ class Message(NamedTuple):
     @property
     def name(self) -> str:
         """For people: "VFIO_USER_DMA_MAP reply"."""
-        kind = int(self.header.flags) & _TYPE
-        word = {0: "command", 1: "reply"}.get(kind, f"type {kind}")
-        return f"{name_of(Command, self.header.command)} {'error ' if self.is_error else ''}{word}"
+        return CURRENT.name(self.header)
 
 
 class Plan(NamedTuple):
@@ -87,20 +87,21 @@ def plan_of(record: type[Record]) -> Plan:
         if isinstance(holds, Flags):
             names[f"known_{key}"] = _Known(holds.bits)
             holds = holds.subcon
-            readers.append(f"    {key} = known_{key}[{key}]\n")
+            readers.append(f"    _{key} = known_{key}[_{key}]\n")
         form += holds.fmtstr.lstrip("=<>") if isinstance(holds, construct.FormatField) else f"{holds.sizeof()}s"
         values.append(key)
     fixed = struct.Struct(form)
     names.update(unpack=fixed.unpack_from, pack=fixed.pack, fault=struct.error)
     decode_tail, encode_tail = _plan_tail(record, names)
-    comma = "," if len(values) == 1 else ""
+    # A field is a variable with a line before its name, so that one called data is not taken for the bytes.
+    targets = "".join(f"_{key}, " for key in values) + ("= " if values else "")
     source = f"""
 def decode(data, at, end):
     stop = at + {fixed.size}
     if stop > end:
         short(record, data, at, end)
-    {", ".join(values)}{comma} = unpack(data, at)
-{"".join(readers)}{decode_tail}    return make({", ".join(record.rows)}), stop
+    {targets}unpack(data, at)
+{"".join(readers)}{decode_tail}    return make({", ".join(f"_{key}" for key in record.rows)}), stop
 
 def encode(value, before=b""):
     try:
@@ -123,25 +124,25 @@ def _plan_tail(record: type[Record], names: dict[str, Any]) -> tuple[str, str]:
         names.update(length=holds.length, missing=_missing)
         counter = next(name for name, each in record.rows.items() if each.counts == key)
         return (
-            f"    start, stop = stop, stop + {counter}\n"
-            f"    if stop > end:\n        missing(record, start - at, {counter}, end - start)\n"
-            f"    {key} = data[start:stop]\n",
+            f"    start, stop = stop, stop + _{counter}\n"
+            f"    if stop > end:\n        missing(record, start - at, _{counter}, end - start)\n"
+            f"    _{key} = data[start:stop]\n",
             f" + value.{key}",
         )
     if holds is construct.GreedyBytes:
-        return f"    {key}, stop = data[stop:end], end\n", f" + value.{key}"
-    context = "{" + ", ".join(f"'{name}': {name}" for name in fixed) + "}"
+        return f"    _{key}, stop = data[stop:end], end\n", f" + value.{key}"
+    context = "{" + ", ".join(f"'{name}': _{name}" for name in fixed) + "}"
     names.update(read_many=_reader_of_many(record, key, holds), write_many=_writer_of_many(record, key))
-    return f"    {key}, stop = read_many(data, stop, end, {context})\n", f" + write_many(value.{key})"
+    return f"    _{key}, stop = read_many(data, stop, end, {context})\n", f" + write_many(value.{key})"
 
 
 def _reader_of_many(record: type[Record], key: str, holds: Any) -> Callable[..., tuple[tuple[Any, ...], int]]:
     """A function that reads an array of records; nothing is built before the bytes are known to be there."""
     if isinstance(holds, Many):
-        part, counter = plan_of(holds.record), holds.subcon.count
+        part, counter = plan_of(holds.record), holds.count
 
         def read_many(data: bytes, at: int, end: int, context: dict[str, Any]) -> tuple[tuple[Any, ...], int]:
-            count = counter(context)
+            count = (end - at) // part.record.fixed_size if counter is None else counter(context)
             size = count * part.record.fixed_size
             if size > end - at:
                 _missing(record, record.rows[key].offset, size, end - at)
@@ -226,8 +227,37 @@ def encode_record(value: Record) -> bytes:
     return plan_of(type(value)).encode(value)
 
 
-_REQUESTS: Final = {command: plan_of(record) for command, record in REQUESTS.items() if record is not None}
-_REPLIES: Final = {command: plan_of(record) for command, record in REPLIES.items() if record is not None}
+class Dialect(NamedTuple):
+    """One revision of the protocol: its commands and what they carry. The layout of ``header`` is the same in all of them."""
+
+    header: type[Record]
+    commands: type[Codes]
+    requests: Mapping[int, Plan]
+    replies: Mapping[int, Plan]
+
+    def plan(self, flags: int, command: int) -> Plan | None:
+        """What reads the payload of a message; None where it has none, or none that is known."""
+        if flags & _TYPE == 0:
+            return self.requests.get(command)
+        return self.replies.get(command) if flags & (_TYPE | _ERROR) == 1 else None
+
+    def name(self, header: Header) -> str:
+        """For people: "VFIO_USER_DMA_MAP reply"."""
+        flags = int(header.flags)
+        word = {0: "command", 1: "reply"}.get(flags & _TYPE, f"type {flags & _TYPE}")
+        return f"{name_of(self.commands, header.command)} {'error ' if flags & _ERROR else ''}{word}"
+
+
+def dialect_of(module: ModuleType) -> Dialect:
+    """The revision that a generated module declares: ``messages``, or a draft."""
+    requests, replies = (
+        {command: plan_of(record) for command, record in records.items() if record is not None}
+        for records in (module.REQUESTS, module.REPLIES)
+    )
+    return Dialect(module.Header, module.Command, requests, replies)
+
+
+CURRENT: Final = dialect_of(messages)
 # The parts of decode() and build() that run once per message, looked up once.
 _decode_header, _encode_header = plan_of(Header)[1:3]
 _unpack_header, _make_header = plan_of(Header).fixed.unpack_from, Header._make
@@ -242,15 +272,13 @@ def decode_header(data: bytes) -> Header:
     return header
 
 
-def record_of(header: Header) -> type[Record] | None:
+def record_of(header: Header, dialect: Dialect = CURRENT) -> type[Record] | None:
     """The table of what follows ``header``; None for an unknown command, an error reply, and a message without payload."""
-    flags = int(header.flags)
-    if flags & _TYPE == 0:
-        return REQUESTS.get(header.command)
-    return REPLIES.get(header.command) if flags & (_TYPE | _ERROR) == 1 else None
+    plan = dialect.plan(int(header.flags), header.command)
+    return plan.record if plan else None
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes, dialect: Dialect = CURRENT) -> Message:
     """Decode one whole message of any kind.
 
     An unknown command, and a reply with the Error bit, have no payload: all their bytes behind the header are
@@ -265,18 +293,13 @@ def decode(data: bytes) -> Message:
     if size != end:
         raise DecodeError("Header.message_size", f"says {size} bytes, the message has {end}", 4)
     header = _make_header(message_id, command, size, _FLAGS[flags], error)
-    if flags & _TYPE == 0:
-        plan = _REQUESTS.get(command)
-    elif flags & (_TYPE | _ERROR) == 1:
-        plan = _REPLIES.get(command)
-    else:
-        plan = None
+    plan = dialect.plan(flags, command)
     if plan is None:
         return Message(header, None, data[HEADER_SIZE:])
     try:
         payload, stop = plan.decode(data, HEADER_SIZE, end)
     except DecodeError as problem:
-        raise problem.inside(Message(header).name, HEADER_SIZE) from None
+        raise problem.inside(dialect.name(header), HEADER_SIZE) from None
     return _new_message(Message, (header, payload, data[stop:] if stop != end else b""))
 
 

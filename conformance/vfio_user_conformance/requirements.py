@@ -549,6 +549,14 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "mappings.",
         ),
         Requirement(
+            "dma-map.any-time",
+            "should",
+            "server",
+            "VFIO_USER_DMA_MAP",
+            "A server accepts the command at any time after VFIO_USER_VERSION, as long as fewer mappings are in force "
+            "than its max_dma_maps.",
+        ),
+        Requirement(
             "dma-map.descriptor",
             "must",
             "client",
@@ -918,6 +926,13 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "server",
             "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
             "fd_index, in all kinds of records, is below the number of descriptors that came with the reply.",
+        ),
+        Requirement(
+            "region-io-fds.size-zero",
+            "should",
+            "client",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+            "A client takes a size of zero, in all kinds of records, for accesses of every width at offset.",
         ),
         Requirement(
             "region-io-fds.posted-writes",

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,8 @@ digits (with spaces, commas, colons and 0x as you like), or - for standard input
 file holds bytes, hexadecimal digits, or captured traffic, one JSON object per line; several messages may follow one another."""
 _ABOUT_ENCODE: Final = """Turn JSON objects, as decode --json prints them, into the bytes of messages. Names may stand for
 numbers ("command": "DMA_MAP", "flags": "READABLE|WRITEABLE"), and what is left out is right by itself."""
+
+DRAFTS: Final = {"region-io-fds-rfc": "vfio_user_proto.drafts.region_io_fds_rfc"}
 
 # A digit with what may stand before it; what is neither is a mistake.
 _NOT_HEX: Final = re.compile(r"[^0-9a-fA-F\s:,]")
@@ -33,6 +36,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one JSON object per line and message, for encode and programs"
     )
+    parser.add_argument("--draft", choices=DRAFTS, help="messages of a draft of the protocol instead; as text only")
     parser.set_defaults(run=decode)
     parser = subparsers.add_parser("encode", help="turn described messages into bytes", description=_ABOUT_ENCODE)
     parser.add_argument("input", nargs="?", default="-", metavar="FILE|JSON|-")
@@ -55,6 +59,9 @@ class Found(NamedTuple):
 def decode(options: argparse.Namespace) -> int:
     """Print every message. What cannot be read is told on standard error, and makes the status 2 at the end."""
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    if options.draft and options.json:
+        raise UsageError("--draft goes without --json: what it prints is for people")
+    dialect = wire.dialect_of(import_module(DRAFTS[options.draft])) if options.draft else wire.CURRENT
     status = count = 0
     for found in _inputs(options.inputs or ["-"]):
         problem = found.problem
@@ -66,14 +73,15 @@ def decode(options: argparse.Namespace) -> int:
         message = None
         if not problem:
             try:
-                message = wire.decode(found.data)
+                message = wire.decode(found.data, dialect)
             except DecodeError as error:
                 problem = str(error)
         if options.json and message is not None:
             print(json.dumps({**_about(found.captured), **trace.as_json(message)}))
         elif not options.json and not found.problem:
             separator = "\n" if count > 1 else ""
-            print(f"{separator}{found.place}{_sender(found.captured)}\n{trace.describe(found.data, color=color)}")
+            shown = trace.describe(found.data, color=color, dialect=dialect)
+            print(f"{separator}{found.place}{_sender(found.captured)}\n{shown}")
         if problem:
             sys.stdout.flush()
             print(f"vfio-user: {found.place}: {problem}", file=sys.stderr)

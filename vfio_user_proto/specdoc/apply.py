@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vfio_user_proto.specdoc import names
-from vfio_user_proto.specdoc.keys import ORDINAL, titles_of
+from vfio_user_proto.specdoc.keys import ORDINAL
 from vfio_user_proto.specdoc.overlay import (
     Added,
     Arrays,
     CodesOf,
     Counts,
     Entry,
+    Lists,
     Measures,
     Names,
     Overlay,
@@ -37,7 +38,10 @@ from vfio_user_proto.specdoc.specs import (
 
 @dataclass(slots=True)
 class FieldDraft:
-    """One field on its way to a row; ``label`` is the document's name for it, ``size`` None where it is variable."""
+    """One field on its way to a row; ``label`` is the document's name for it, ``size`` None where it is variable.
+
+    ``array`` names the record of which it holds as many as ``counted_by`` says, or all that come ``to_the_end``.
+    """
 
     name: str
     label: str
@@ -51,6 +55,7 @@ class FieldDraft:
     measures: bool = False
     codes: str = ""
     array: str = ""
+    to_the_end: bool = False
     strides: Strides | None = None
     added: str = ""
 
@@ -132,6 +137,8 @@ def apply(document: Document, overlay: Overlay) -> Drafts:
     for arrays in overlay.of(Arrays):
         for path, element in arrays.fields.items():
             _element(drafts, path, element, arrays)
+    for lists in overlay.of(Lists):
+        _list(drafts, lists)
     for strides in overlay.of(Strides):
         drafts.field(strides.field, strides).strides = strides
     return drafts
@@ -154,10 +161,8 @@ def _named(document: Document, overlay: Overlay) -> Drafts:
     layouts = _names(overlay, "records", document.of(LayoutSpec), names.record_name, taken)
     drafts = Drafts(
         codes=_names(overlay, "codes", document.of(CodesSpec), names.record_name, taken),
-        values=_names(
-            overlay, "values", document.of(ValuesSpec), lambda key: names.constant(titles_of(key)[-1]), taken
-        ),
-        json=_names(overlay, "json", document.of(JsonSpec), lambda key: names.constant(titles_of(key)[-1]), taken),
+        values=_names(overlay, "values", document.of(ValuesSpec), names.table_name, taken),
+        json=_names(overlay, "json", document.of(JsonSpec), names.table_name, taken),
     )
     for name, layout in layouts.items():
         record = drafts.records[name] = RecordDraft(name, layout.key, layout.source)
@@ -221,6 +226,17 @@ def _add(drafts: Drafts, entry: Added) -> None:
     record.fields[entry.field] = FieldDraft(
         entry.field, entry.field, record.size, None, entry.source, added=" ".join(entry.reason.split())
     )
+
+
+def _list(drafts: Drafts, entry: Lists) -> None:
+    """A record that has no table of its own: nothing but records of one kind."""
+    part = drafts.record(entry.of, entry)
+    if entry.record in drafts.records or not part.is_fixed:
+        raise fault(entry.source, f"there is a record {entry.record} already, or {entry.of} has no fixed size")
+    part.part_of = entry.field
+    added = " ".join(entry.reason.split())
+    each = FieldDraft(entry.field, entry.field, 0, None, entry.source, array=part.name, to_the_end=True, added=added)
+    drafts.records[entry.record] = RecordDraft(entry.record, part.key, part.source, fields={entry.field: each})
 
 
 def _element(drafts: Drafts, path: str, element: str, entry: Arrays) -> None:

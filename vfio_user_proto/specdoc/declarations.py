@@ -115,9 +115,13 @@ Declaration = (
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module to be written, its declarations in an order in which each finds what it uses above it."""
+    """A module to be written, its declarations in an order in which each finds what it uses above it.
+
+    ``version`` is that of the document, "" where it states none.
+    """
 
     document: str
     overlay: str
     says: str
+    version: str
     declarations: tuple[Declaration, ...]

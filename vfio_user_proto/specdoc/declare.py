@@ -19,7 +19,7 @@ from vfio_user_proto.specdoc.declarations import (
     ValuesDeclaration,
 )
 from vfio_user_proto.specdoc.keys import is_symbol
-from vfio_user_proto.specdoc.overlay import Empty, FlagNames, Mappings, Overlay, SameReply, Strides
+from vfio_user_proto.specdoc.overlay import Carries, Empty, FlagNames, Mappings, Overlay, SameReply, Strides
 from vfio_user_proto.specdoc.specs import CodeSpec, CodesSpec, Document, Source, TruthSpec, fault
 
 INTEGERS = {1: "Int8un", 2: "Int16un", 4: "Int32un", 8: "Int64un"}
@@ -53,8 +53,10 @@ class _Declarer:
             for name, table in self.drafts.values.items()
         ]
         self._check_names(declarations)
-        says = f"{self.document.title}, version {self.document.version}: every table of the document as a declaration."
-        return Module(self.document.file, self.overlay.file, says, tuple(declarations))
+        version = self.document.version
+        title = f"{self.document.title}, version {version}" if version else self.document.title
+        says = f"{title}: every table of the document as a declaration."
+        return Module(self.document.file, self.overlay.file, says, version, tuple(declarations))
 
     def _check_names(self, declarations: list[Declaration]) -> None:
         """All names are such, and no two are the same."""
@@ -115,10 +117,10 @@ class _Declarer:
         if draft.strides:
             return self._strided(record, draft, draft.strides, count)
         if draft.array:
-            if not draft.counted_by:
+            if not draft.counted_by and not draft.to_the_end:
                 raise fault(draft.source, f"[[counts]] names no field that counts {draft.label}")
             self._declare(draft.array)
-            return f"tuple[{draft.array}, ...]", ("Many", count, draft.array)
+            return f"tuple[{draft.array}, ...]", ("Many", count if draft.counted_by else "None", draft.array)
         if draft.size is None:
             return "bytes", ("Bytes", count) if draft.counted_by else ("GreedyBytes",)
         if draft.size not in INTEGERS:
@@ -192,36 +194,44 @@ class _Declarer:
             (name for name, codes in self.drafts.codes.items() if codes.columns[1].casefold() == "command"), None
         )
         commands = self.members[table] if table else {}
-        empty = self._checked(commands)
+        carried = self._carried(commands)
         for constant, message in (("REQUESTS", names.REQUEST), ("REPLIES", names.REPLY)):
             entries = []
             for member, code in commands.items():
                 key = f"{code.name} / {names.REQUEST if code.name in self.same_reply else message}"
-                record = self.by_key.get(key)
-                if not record and key not in empty:
+                if key not in carried:
                     problem = f"{key} has no table, and the overlay does not say that it is empty"
                     raise fault(code.source, problem)
-                entries.append((f"{table}.{member}", record or "None"))
+                entries.append((f"{table}.{member}", carried[key]))
             if entries:
                 what = "command" if message == names.REQUEST else "reply"
                 comment = f"What each {what} carries; None where it carries nothing."
                 yield MappingDeclaration(constant, comment, tuple(entries), optional=True)
 
-    def _checked(self, commands: Mapping[str, CodeSpec]) -> set[str]:
-        """The messages that the overlay calls empty; all that it says of messages fits the document."""
+    def _carried(self, commands: Mapping[str, CodeSpec]) -> dict[str, str]:
+        """The record of each message that has one, "None" for the empty ones; all that the overlay says of them fits."""
         known = {code.name for code in commands.values()}
-        messages = {f"{command} / {message}" for command in known for message in (names.REQUEST, names.REPLY)}
+        carried = {key: name for key, name in self.by_key.items() if key.rpartition(" / ")[0] in known}
         for same in self.overlay.of(SameReply):
             for command in same.commands:
-                if command not in known or f"{command} / {names.REPLY}" in self.by_key:
+                if command not in known or f"{command} / {names.REPLY}" in carried:
                     raise fault(same.source, f"{command} is no command, or its reply has a table of its own")
-        empty: set[str] = set()
-        for entry in self.overlay.of(Empty):
-            for message in entry.messages:
-                if message not in messages or message in self.by_key:
-                    raise fault(entry.source, f"{message} is no message of a command, or has a table")
-                empty.add(message)
-        return empty
+
+        def carry(message: str, record: str, entry: Empty | Carries) -> None:
+            command, _, section = message.rpartition(" / ")
+            if command not in known or section not in (names.REQUEST, names.REPLY) or message in carried:
+                raise fault(entry.source, f"{message} is no message of a command, or has a table")
+            carried[message] = record
+
+        for carries in self.overlay.of(Carries):
+            for section, records in ((names.REQUEST, carries.requests), (names.REPLY, carries.replies)):
+                for command, record in records.items():
+                    self.drafts.record(record, carries)
+                    carry(f"{command} / {section}", record, carries)
+        for empty in self.overlay.of(Empty):
+            for message in empty.messages:
+                carry(message, "None", empty)
+        return carried
 
     def _mappings(self) -> Iterator[MappingDeclaration]:
         for entry in self.overlay.of(Mappings):

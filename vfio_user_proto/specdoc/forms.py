@@ -113,7 +113,7 @@ def _layout(grid: Grid, key: str, source: Source, report: Report) -> LayoutSpec:
         fields.append(FieldSpec(name, offset - base, *_size(size_text), (), at))
 
     _each(grid, source.file, report, take)
-    return LayoutSpec(key, tuple(fields), repeats, source)
+    return LayoutSpec(key, tuple(fields), repeats, source, base)
 
 
 def _owner(fields: list[FieldSpec], row: GridRow) -> FieldSpec:

@@ -22,29 +22,33 @@ from vfio_user_proto.specdoc.specs import (
 
 
 def document_of(module: ModuleType) -> Document:
-    """What the declarations of ``module`` say of tables; a field that the overlay added is in no table."""
-    source = Source(f"{module.__name__.replace('.', '/')}.py", 0)
-    return Document(source.file, "", "", tuple(_tables(module, source)), ())
+    """What the declarations of ``module`` say of tables; a field that the overlay added is in no table.
+
+    The source of a table is the name of its declaration: "DmaMapRequest".
+    """
+    return Document(module.__name__, "", "", tuple(_tables(module)), ())
 
 
-def _tables(module: ModuleType, source: Source) -> Iterator[TableSpec]:
-    declared = [
-        value
-        for value in vars(module).values()
+def _tables(module: ModuleType) -> Iterator[TableSpec]:
+    declared = {
+        name: value
+        for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__ or _is_constant(value)
-    ]
-    records = [value for value in declared if isinstance(value, type) and issubclass(value, Record)]
+    }
+    records = [value for value in declared.values() if isinstance(value, type) and issubclass(value, Record)]
     parts = {row.holds.record for record in records for row in record.rows.values() if row.label == DOTS}
-    for value in declared:
+    for name, value in declared.items():
+        source = Source(name, 0)
         if isinstance(value, JsonTable):
             members = tuple(MemberSpec(each.name, each.type, each.description, source) for each in value.members)
             yield JsonSpec(value.section, members, source)
         elif isinstance(value, ValueTable):
-            yield ValuesSpec(value.section, tuple(ValueSpec(name, text, source) for name, text in value.rows), source)
+            yield ValuesSpec(value.section, tuple(ValueSpec(label, text, source) for label, text in value.rows), source)
         elif value in parts:
             continue
         elif isinstance(value, type) and issubclass(value, Record):
-            yield _layout(value, source)
+            if not value.rows or not all(row.added for row in value.rows.values()):
+                yield _layout(value, source)
         elif isinstance(value, type) and issubclass(value, Codes):
             codes = tuple(CodeSpec(each.document_name, int(each), each.notes, source) for each in value)
             yield CodesSpec(value.section, value.columns, codes, source)

@@ -36,10 +36,15 @@ def ordinal_of(key: str) -> int:
     return int(found[1]) if found else 1
 
 
+def without_ordinal(key: str) -> str:
+    """The key of the section in which a table stands."""
+    return ORDINAL.sub("", key)
+
+
 def titles_of(key: str) -> tuple[str, ...]:
     """The titles that a key was made of; symbols side by side are one title."""
     titles: list[str] = []
-    for part in ORDINAL.sub("", key).split(SLASH):
+    for part in without_ordinal(key).split(SLASH):
         if titles and is_symbol(titles[-1]) and is_symbol(part):
             titles[-1] += SLASH + part
         else:
@@ -48,5 +53,5 @@ def titles_of(key: str) -> tuple[str, ...]:
 
 
 def fold(text: str) -> str:
-    """A name for comparing: revisions differ in case, in quotes and in the kind of dash or space."""
-    return re.sub(r"[\s_-]+", " ", text.casefold().replace("`", "").replace('"', "")).strip()
+    """A name for comparing: revisions differ in case, in quotes, and in dashes, underscores or spaces between words."""
+    return re.sub(r"[\s_`\"-]+", "", text.casefold())

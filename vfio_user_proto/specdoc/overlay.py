@@ -80,6 +80,15 @@ class Repeats(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lists(Entry):
+    """A payload of records of one kind, ``of``, as many as it has room for: ``record`` has them in ``field``."""
+
+    record: str
+    field: str
+    of: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Strides(Entry):
     """A field whose entries are records of several kinds and sizes.
 
@@ -120,6 +129,14 @@ class Empty(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Carries(Entry):
+    """What commands carry, and their replies, where the document has no sections Request and Reply."""
+
+    requests: Mapping[str, str] = field(default_factory=dict)
+    replies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mappings(Entry):
     """A mapping from codes to the records that they stand for."""
 
@@ -137,9 +154,11 @@ KINDS: Mapping[str, type[Entry]] = {
     "codes": CodesOf,
     "arrays": Arrays,
     "repeats": Repeats,
+    "lists": Lists,
     "strides": Strides,
     "added": Added,
     "same_reply": SameReply,
+    "carries": Carries,
     "empty": Empty,
     "mappings": Mappings,
 }

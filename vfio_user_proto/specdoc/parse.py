@@ -8,11 +8,12 @@ from docutils.parsers.rst import Parser
 
 from vfio_user_proto.errors import SpecError
 from vfio_user_proto.specdoc import requirement
-from vfio_user_proto.specdoc.specs import Problem, Source
+from vfio_user_proto.specdoc.specs import ERROR, WARNING, Problem, Source
 
 ENTITIES = re.compile(r"\.\. include:: <isonum\.txt>\s*")
-WARNING, ERROR = 2, 3
+SEVERE, SUSPECT, TOLD = 3, 2, 1  # levels of docutils: errors, warnings, information
 LEFT_OUT = re.compile("directive disabled|access deactivated")  # what a file would add is missing: no mere warning
+NUMBERING = re.compile("Enumerated list start value not ordinal-1")  # the one piece of information that is a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def parse(text: str, file: str) -> Tree:
     settings = frontend.get_default_settings(Parser)
     settings.file_insertion_enabled = False
     settings.raw_enabled = False
-    settings.report_level = settings.halt_level = ERROR + 2
+    settings.report_level = settings.halt_level = SEVERE + 2
     root = utils.new_document(file, settings)
     messages: list[nodes.system_message] = []
     root.reporter.attach_observer(messages.append)
@@ -42,13 +43,13 @@ def parse(text: str, file: str) -> Tree:
         Parser().parse("\n".join(lines), root)
     except RecursionError as error:
         raise SpecError(file, 0, "is nested too deeply to be read") from error
-    said = [(message["level"], _problem(file, message)) for message in messages]
+    said = [problem for message in messages if (problem := _problem(file, message))]
     return Tree(
         file,
         lines,
         root,
-        tuple(problem for level, problem in said if level >= ERROR or LEFT_OUT.search(problem.message)),
-        tuple(problem for level, problem in said if level == WARNING and not LEFT_OUT.search(problem.message)),
+        tuple(problem for problem in said if problem.level == ERROR),
+        tuple(problem for problem in said if problem.level == WARNING),
     )
 
 
@@ -59,7 +60,14 @@ def line_of(node: nodes.Node | None) -> int:
     return (node.line or 0) if node is not None else 0
 
 
-def _problem(file: str, message: nodes.system_message) -> Problem:
-    """docutils' message in one line, without the piece of the document that it repeats."""
+def _problem(file: str, message: nodes.system_message) -> Problem | None:
+    """docutils' message in one line, without the piece of the document that it repeats; None for mere information."""
     words = " ".join(message[0].astext().split()) if len(message) else "unknown markup"
-    return Problem(Source(file, message.get("line", 0)), words)
+    source = Source(file, message.get("line", 0))
+    if message["level"] >= SEVERE or LEFT_OUT.search(words):
+        return Problem(source, words, "markup")
+    if message["level"] == SUSPECT:
+        return Problem(source, words, "markup", WARNING)
+    if NUMBERING.search(words):
+        return Problem(source, "a list begins here, the one above ends", "numbering", WARNING)
+    return None

@@ -64,6 +64,7 @@ def _head(module: Module) -> list[str]:
         *(["from collections.abc import Mapping", ""] if mappings else []),
         *([*_import("construct", construct), ""] if construct else []),
         *_import("vfio_user_proto.model", model),
+        *(["", f"VERSION = {quoted(module.version)}"] if module.version else []),
     ]
 
 

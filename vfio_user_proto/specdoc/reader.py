@@ -13,7 +13,18 @@ from vfio_user_proto.specdoc.grid import grid
 from vfio_user_proto.specdoc.keys import numbered, section_key
 from vfio_user_proto.specdoc.parse import Tree, line_of, parse
 from vfio_user_proto.specdoc.requirement import requirement
-from vfio_user_proto.specdoc.specs import LEVELS, SIDES, Document, Problem, Prose, Requirement, Source, TableSpec
+from vfio_user_proto.specdoc.specs import (
+    LEVELS,
+    SIDES,
+    WARNING,
+    Document,
+    Problem,
+    Prose,
+    Requirement,
+    Section,
+    Source,
+    TableSpec,
+)
 
 VERSION = re.compile(r"\b(?:version|revision)_?:?\s+(\d+(?:\.\d+)+)", re.IGNORECASE)
 HEAD = 30  # lines in which a document states its version
@@ -39,6 +50,7 @@ class _Reader:
         self.tables: list[TableSpec] = []
         self.requirements: list[Requirement] = []
         self.prose: list[Prose] = []
+        self.sections: list[Section] = []
         self.problems = list(tree.errors)
         self.remarks = list(tree.warnings)
         self.seen: Counter[tuple[type[TableSpec], str]] = Counter()
@@ -46,11 +58,12 @@ class _Reader:
     def document(self) -> Document:
         self._resolve_substitutions()
         self._find_dangling_references()
+        self._find_lost_targets()
         self._walk(self.tree.root, ())
         title = next(self.tree.root.findall(nodes.title), None)
         version = VERSION.search("\n".join(self.tree.lines[:HEAD]))
         if not self.tables and not self.problems:
-            self._problem(0, "holds no table")
+            self._problem(0, "holds no table", "table")
         return Document(
             self.tree.file,
             " ".join(title.astext().split()) if title else "",
@@ -60,15 +73,26 @@ class _Reader:
             tuple(self.prose),
             tuple(sorted(self.problems, key=lambda problem: problem.source.line)),
             tuple(sorted(self.remarks, key=lambda problem: problem.source.line)),
+            tuple(self.sections),
+            tuple(self.tree.lines),
         )
 
-    def _problem(self, line: int, message: str) -> None:
-        self.problems.append(Problem(Source(self.tree.file, line), message))
+    def _problem(self, line: int, message: str, rule: str) -> None:
+        self.problems.append(Problem(Source(self.tree.file, line), message, rule))
+
+    def _remark(self, line: int, message: str, rule: str, words: str = "") -> None:
+        self.remarks.append(Problem(Source(self.tree.file, line), message, rule, WARNING, words))
+
+    def _about_table(self, line: int, message: str) -> None:
+        self._problem(line, message, "table")
 
     def _walk(self, node: nodes.Element, titles: tuple[str, ...]) -> None:
         for child in node.children:
             if isinstance(child, nodes.section):
-                self._walk(child, (*titles, " ".join(child[0].astext().split())))
+                inner = (*titles, " ".join(child[0].astext().split()))
+                title_line = (child.line or 1) - 1  # docutils has the line of the dashes below
+                self.sections.append(Section(section_key(inner), inner, Source(self.tree.file, title_line)))
+                self._walk(child, inner)
             elif isinstance(child, nodes.table):
                 self._table(child, section_key(titles))
             elif isinstance(child, nodes.paragraph | nodes.line_block):
@@ -79,22 +103,22 @@ class _Reader:
                 self._walk(child, titles)
 
     def _table(self, table: nodes.table, key: str) -> None:
-        plain = grid(self.tree, table, self._problem)
-        if plain and (spec := forms.model(plain, key, self.tree.file, self._problem)):
+        plain = grid(self.tree, table, self._about_table)
+        if plain and (spec := forms.model(plain, key, self.tree.file, self._about_table)):
             self.seen[type(spec), key] += 1
             self.tables.append(replace(spec, key=numbered(key, self.seen[type(spec), key])))
 
     def _paragraph(self, paragraph: nodes.Element, key: str) -> None:
-        for line, text in self._lines_of(paragraph):
+        lines = self._lines_of(paragraph)
+        for line, text in lines:
             if TABLE_LIKE.fullmatch(text):
-                self._problem(line, "this looks like a table and is none: its lines do not line up")
+                self._problem(line, "this looks like a table and is none: its lines do not line up", "table")
                 return
-        symbols = [
-            (literal.astext(), Source(self.tree.file, self._line_with(paragraph, literal.astext())))
-            for literal in paragraph.findall(nodes.literal)
-        ]
+        marked = tuple(
+            node.astext() for node in paragraph.findall(lambda node: isinstance(node, nodes.literal | nodes.emphasis))
+        )
         text = " ".join(paragraph.astext().split())
-        self.prose.append(Prose(key, text, tuple(symbols), Source(self.tree.file, line_of(paragraph))))
+        self.prose.append(Prose(key, text, marked, len(lines), Source(self.tree.file, line_of(paragraph))))
 
     def _requirement(self, node: requirement, key: str) -> None:
         level, side, line = node.get("level", ""), node.get("side", ""), line_of(node)
@@ -109,7 +133,7 @@ class _Reader:
             (not text, f"requirement {node['ident']} says nothing"),
         ):
             if wrong:
-                self._problem(line, message)
+                self._problem(line, message, "requirement")
         section, quote, erratum = (" ".join(node.get(name, "").split()) for name in ("section", "quote", "erratum"))
         source = Source(self.tree.file, line)
         self.requirements.append(Requirement(node["ident"], level, side, text, key, section, quote, erratum, source))
@@ -124,17 +148,29 @@ class _Reader:
             elif f"{name};" in html5:
                 words = html5[f"{name};"]
             else:
-                self._problem(self._line_with(reference, f"|{name}|"), f"undefined substitution |{name}|")
+                line = self._line_with(reference, f"|{name}|")
+                self._problem(line, f"undefined substitution |{name}|", "reference")
                 continue
             reference.replace_self(nodes.Text(words))
+
+    def _find_lost_targets(self) -> None:
+        """A target named like a title, in the middle of a section: the title that it was made for is missing."""
+        for target in self.tree.root.findall(nodes.target):
+            section = target.parent
+            if "names" not in target or not isinstance(section, nodes.section) or "refuri" in target:
+                continue
+            at = section.index(target)
+            following = section.children[at + 1 :]
+            if at > 1 and following and not isinstance(following[0], nodes.section | nodes.table | nodes.target):
+                name = " ".join(target["names"])
+                self._remark(line_of(target), f"the target {name!r} is followed by no title", "target")
 
     def _find_dangling_references(self) -> None:
         for name, references in self.tree.root.refnames.items():
             if name not in self.tree.root.nameids:
-                line = self._line_with(references[0], references[0].astext().split()[0])
-                self.remarks.append(
-                    Problem(Source(self.tree.file, line), f"undefined reference: {references[0].astext()}")
-                )
+                words = references[0].astext()
+                line = self._line_with(references[0], words.split()[0])
+                self._remark(line, f"undefined reference: {words}", "reference", words.split()[0])
 
     def _lines_of(self, node: nodes.Element) -> list[tuple[int, str]]:
         """The lines of the document from the node's first to the next blank one, each with its number."""

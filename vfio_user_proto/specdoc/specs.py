@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vfio_user_proto.errors import SpecError
+from vfio_user_proto.specdoc.keys import without_ordinal
 
 LEVELS = ("must", "should", "info")
 SIDES = ("server", "client", "both")
 DOTS = "..."  # a row, or a size, that stands for more of the same
+
+
+ERROR, WARNING = "error", "warning"  # a message could be misread; or only the words are at fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +37,27 @@ def fault(source: Source, message: str) -> SpecError:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and where; printed as a compiler prints it."""
+    """What is wrong, and where; printed as a compiler prints it.
+
+    ``rule`` names the kind of mistake, ``level`` is ERROR or WARNING. ``words`` are those of the line that are at fault;
+    ``column``, from 1, is where they begin, 0 as long as nobody has looked.
+    """
 
     source: Source
     message: str
+    rule: str
+    level: str = ERROR
+    words: str = ""
+    column: int = 0
+
+    def as_dict(self) -> dict[str, str | int]:
+        """The problem for programs."""
+        place: dict[str, str | int] = {"file": self.source.file, "line": self.source.line, "column": self.column}
+        return {**place, "level": self.level, "message": self.message, "rule": self.rule}
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.message}"
+        place = f"{self.source}:{self.column}" if self.source.line and self.column else str(self.source)
+        return f"{place}: {self.level}: {self.message} [{self.rule}]"
 
 
 class UnsoundDocument(SpecError):
@@ -83,7 +101,7 @@ class FieldSpec:
 
 @dataclass(frozen=True, slots=True)
 class LayoutSpec:
-    """A table of fields. Offsets count from its first byte, also where the document counts the 16 bytes of the header.
+    """A table of fields. Offsets count from its first byte; ``base`` is what the document adds: 16 for the header, or 0.
 
     ``repeats`` says that the table ends with a row of dots.
     """
@@ -92,6 +110,12 @@ class LayoutSpec:
     fields: tuple[FieldSpec, ...]
     repeats: bool
     source: Source = field(compare=False)
+    base: int = field(default=0, compare=False)
+
+    @property
+    def fixed_size(self) -> int:
+        """Bytes of the fields before a variable one."""
+        return sum(each.size or 0 for each in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +215,24 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Prose:
-    """One paragraph outside the tables; ``symbols`` are its literals, each with the line where it stands."""
+    """One paragraph outside the tables, its words without markup on one line.
+
+    ``marked`` are those that are set apart as literals or emphasised, ``lines`` how many lines of the document it takes.
+    """
 
     key: str
     text: str
-    symbols: tuple[tuple[str, Source], ...]
+    marked: tuple[str, ...]
+    lines: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section: its key, the titles above it and its own, and the line of its own title."""
+
+    key: str
+    titles: tuple[str, ...]
     source: Source
 
 
@@ -204,6 +241,7 @@ class Document:
     """All that was read from one file.
 
     ``problems`` are tables and rows that could not be modelled, ``remarks`` faults of the markup that harm no table.
+    ``sections`` are all sections from top to bottom, ``lines`` the text itself.
     """
 
     file: str
@@ -214,6 +252,18 @@ class Document:
     prose: tuple[Prose, ...] = field(default=(), compare=False)
     problems: tuple[Problem, ...] = field(default=(), compare=False)
     remarks: tuple[Problem, ...] = field(default=(), compare=False)
+    sections: tuple[Section, ...] = field(default=(), compare=False)
+    lines: tuple[str, ...] = field(default=(), compare=False)
+
+    def prose_of(self, key: str) -> list[Prose]:
+        """The paragraphs of the section that a key names, or in which a table with this key stands."""
+        return [prose for prose in self.prose if prose.key == without_ordinal(key)]
+
+    def place(self, prose: Prose, words: str) -> Source:
+        """The line of a paragraph that holds ``words``; its first one where they are broken over two."""
+        first = prose.source.line
+        lines = range(first, min(first + prose.lines, len(self.lines) + 1))
+        return Source(self.file, next((line for line in lines if words in self.lines[line - 1]), first))
 
     def of(self, kind: type[Kind]) -> Mapping[str, Kind]:
         """The tables of one kind by key, in the order of the document."""

@@ -35,7 +35,7 @@ class _Section:
 
 
 def files(document: Document, origin: str) -> Mapping[str, str]:
-    """Name and text of each file; ``origin`` is what they are made from."""
+    """Name and text of each file; ``origin`` is what they are made from. Above each table stands where it is from."""
     root = _Section()
     for table in document.tables:
         section = root
@@ -54,7 +54,7 @@ def _section_lines(title: str, section: _Section, depth: int) -> Iterator[str]:
     heading = escape(title)
     yield from (heading, ADORNMENTS[depth] * column_width(heading), "")
     for table in sorted(section.tables, key=lambda each: ordinal_of(each.key)):
-        yield from (*table_lines(table), "")
+        yield from (f"From ``{table.source}``:", "", *table_lines(table), "")
     for inner_title, inner in section.inner.items():
         yield from _section_lines(inner_title, inner, depth + 1)
 
@@ -80,10 +80,11 @@ def _field_rows(spec: FieldSpec) -> Iterator[Row]:
     size = f"variable {spec.note}".strip() if spec.size is None else str(spec.size)
     yield spec.name, str(spec.offset), size
     if spec.bits:
-        yield grid_lines(("Bit", "Definition"), [(_span(bit), bit.name) for bit in spec.bits])
+        yield grid_lines(("Bit", "Definition"), [(span(bit), bit.name) for bit in spec.bits])
 
 
-def _span(bit: BitSpec) -> str:
+def span(bit: BitSpec) -> str:
+    """The bits as a table writes them: "4", "0-3"."""
     return str(bit.first) if bit.first == bit.last else f"{bit.first}-{bit.last}"
 
 
