@@ -52,6 +52,34 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert err == f"vfio-user: {tmp_path / 'none.rst'}: cannot be read: No such file or directory\n"
 
 
+def test_check_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json has the same for programs, and a clean document has none of it."""
+    good, gap = text_file(tmp_path, "good.rst", GOOD), text_file(tmp_path, "gap.rst", GAP)
+
+    assert main(["spec", "check", gap, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"] == [
+        {
+            "file": gap,
+            "line": 11,
+            "column": 1,
+            "level": "error",
+            "message": "b at offset 8 leaves a gap: the fields above end at 4",
+            "rule": "gap",
+        }
+    ]
+    assert main(["spec", "check", good, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"problems": []}
+
+
+def test_write_into_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A document with a table that cannot be modelled is not touched, nor is any other that was named."""
+    own = text_file(tmp_path, "vfio-user.rst", (project.ROOT / project.PROTOCOL.document).read_text())
+    broken = text_file(tmp_path, "broken.rst", BROKEN)
+
+    assert main(["spec", "tables", "--write", own, broken]) == 2
+    assert capsys.readouterr() == ("", f"{broken}:11: error: Offset 'four' is not a number [table]\n")
+
+
 def test_generate_and_tables_are_clean() -> None:
     """What is committed is what would be generated."""
     assert main(["spec", "generate", "--check"]) == 0

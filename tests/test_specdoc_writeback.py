@@ -1,5 +1,8 @@
 """Tables renewed in place: nothing without a change in the schemas, and with one the rows that it calls for, no other byte."""
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -171,6 +174,26 @@ def test_own_document_takes_all_of_it(tmp_path: Path) -> None:
     assert [field.name for field in layouts["VFIO_USER_DEVICE_POWER / Reply"].fields] == ["state"]
 
 
+def test_the_way_round(tmp_path: Path) -> None:
+    """A field put into messages.py by hand goes into the document, and the document generates messages.py as it is now."""
+    for name in ("vfio_user_proto", "spec"):
+        shutil.copytree(project.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree((project.ROOT / project.REQUIREMENTS).parent, (tmp_path / project.REQUIREMENTS).parent)
+    module = tmp_path / project.PROTOCOL.path
+    before, last = module.read_text(), "    size: int = row(16, Int64un)\n\n\nclass DeviceFlags"
+    module.write_text(before.replace(last, last.replace("\n", "\n    color: int = row(24, Int32un)\n", 1)))
+
+    def spec_command(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vfio_user_proto", "spec", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert module.read_text() != before
+    assert spec_command("generate", "--check").returncode == 1
+    written = spec_command("tables", "--write", "spec/vfio-user.rst")
+    assert (written.returncode, written.stderr) == (0, "")
+    assert spec_command("generate", "--check").returncode == 0
+
+
 def test_offsets_that_count_the_header(tmp_path: Path) -> None:
     """In a document whose offsets begin at 16, those of new rows do too."""
     path = tmp_path / "region-io-fds-rfc.rst"
@@ -279,6 +302,23 @@ def test_a_simple_table() -> None:
         "=============  ======  ===============================",
         "",
     ]
+
+
+def test_bits_need_a_grid_table() -> None:
+    """A simple table cannot hold another one, and nothing is lost in silence."""
+    text = section("VFIO_USER_X", layout(("flags", "0", "4")))
+
+    with pytest.raises(SpecError, match="a simple table has no room for bits; make it a grid table first"):
+        renewed_text(text, spec(("flags", 4, "")), spec(("flags", 4, ""), bits=("X_READ",)))
+
+
+def test_blanks_at_the_ends_of_lines_stay() -> None:
+    """A line that needs no change keeps what cannot be seen."""
+    table = files_of(spec(("a", 4, "")))["x"].replace("| Size |\n", "| Size |  \n")
+    new = renewed_text(section("VFIO_USER_X", table), spec(("a", 4, "")), spec(("a", 4, ""), ("b", 4, "")))
+
+    assert "| Size |  \n" in new
+    assert "| b    | 4      | 4    |\n" in new
 
 
 def test_an_indented_table() -> None:

@@ -187,10 +187,7 @@ def json_tables() -> dict[str, JsonTable]:
 
 def version() -> str:
     """The version of the document that ``messages`` was generated from."""
-    found = re.search(r"version (\S+):", messages.__doc__ or "")
-    if found is None:
-        raise TypeError("the docstring of messages does not say which version it is")
-    return found[1]
+    return messages.VERSION
 
 
 def direction(command: Command) -> str:

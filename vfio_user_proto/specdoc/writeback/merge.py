@@ -18,6 +18,7 @@ from vfio_user_proto.specdoc.specs import (
     TableSpec,
     TruthSpec,
     ValuesSpec,
+    fault,
 )
 from vfio_user_proto.specdoc.tables import span
 from vfio_user_proto.specdoc.writeback.tabletext import GridText, TableText
@@ -130,7 +131,9 @@ def _merge_bits(text: TableText, at: int, old: Sequence[BitSpec], new: Sequence[
         text.set_nested(at + 1, inner)
     elif inner:
         text.delete(at + 1)
-    elif isinstance(text, GridText):
+    elif not isinstance(text, GridText):
+        raise fault(new[0].source, "a simple table has no room for bits; make it a grid table first")
+    else:
         known = [row.name for row in olds]
         text.insert_nested(at + 1, BIT_TITLES, [row.cells for row in news if row.name not in known])
 

@@ -54,14 +54,9 @@ def _changed(document: Document, was: TableSpec, now: TableSpec) -> list[Edit]:
     merge(text, was, now, partner.base if isinstance(partner, LayoutSpec) else 0)
     if text.lines == before:
         return []
-    return [
-        Edit(
-            begin,
-            end,
-            [f"{indent}{line}" for line in text.lines],
-            f"{document.file}:{begin + 1}: {partner.key}: renewed",
-        )
-    ]
+    kept = {line.rstrip(): line for line in document.lines[begin:end]}  # with the blanks at their ends, if any
+    lines = [kept.get(f"{indent}{line}", f"{indent}{line}") for line in text.lines]
+    return [Edit(begin, end, lines, f"{document.file}:{begin + 1}: {partner.key}: renewed")]
 
 
 def _partner(document: Document, table: TableSpec) -> TableSpec | None:
