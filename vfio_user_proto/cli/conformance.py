@@ -152,6 +152,7 @@ def _tell(report: "Report", options: argparse.Namespace) -> None:
 def run_list(options: argparse.Namespace) -> int:
     """Print the catalogue, or the requirements of its document."""
     from vfio_user_conformance.case import select
+    from vfio_user_conformance.words import plural
 
     if options.requirements:
         return _list_requirements(options)
@@ -164,7 +165,7 @@ def run_list(options: argparse.Namespace) -> int:
         if case.given:
             print(f"  given     {'; then '.join(map(str, case.given))}")
         print(f"  sent      {case.stimulus_text}\n  expected  {case.expect_text}")
-    print(f"{len(chosen)} cases", file=sys.stderr)
+    print(plural(len(chosen), "case"), file=sys.stderr)
     return 0
 
 
