@@ -7,6 +7,7 @@ from vfio_user_conformance.case import catalogue
 from vfio_user_conformance.coverage import Standing, State, counts, of_run, of_suite, totals, untestable
 from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import Outcome, Result
+from vfio_user_conformance.witness.catalogue import CHECKS
 
 OVERLAP = "dma-map.overlap"
 
@@ -81,3 +82,13 @@ def test_the_totals_are_a_line() -> None:
 
 def test_every_state_has_a_meaning() -> None:
     assert all(state.meaning for state in State)
+
+
+def test_a_client_is_counted_by_its_own_checks() -> None:
+    """What binds servers alone is the other side's here, and a case of the server suite covers nothing."""
+    states = {each.requirement.ident: each for each in of_suite("client")}
+
+    assert {ident for each in states.values() for ident in each.cases} == set(CHECKS)
+    assert {each.state for each in states.values() if each.requirement.side == "server"} == {State.OTHER_SIDE}
+    assert all(each.state is not State.OTHER_SIDE for each in states.values() if each.requirement.side != "server")
+    assert states["version.first"].state is State.COVERED

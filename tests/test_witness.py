@@ -71,6 +71,7 @@ def test_a_finding_is_told_and_the_status_is_1(tmp_path: Path) -> None:
     assert all("dma-unmap/exact" in path.read_text() for path in files.values() if path != files["junit"])
     schema = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "report.schema.json").read_text())
     jsonschema.validate(json.loads(files["json"].read_text()), schema)
+    assert json.loads(files["json"].read_text())["coverage"]["summary"]["failed"] == 1
 
 
 def test_a_should_counts_when_strict() -> None:

@@ -8,9 +8,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from vfio_user_conformance.case import catalogue
+from vfio_user_conformance.case import Case, catalogue
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
 from vfio_user_conformance.verdict import EXECUTED, FINDINGS, Result
+from vfio_user_conformance.witness.catalogue import CHECKS
+from vfio_user_conformance.witness.check import Check
 
 
 class State(StrEnum):
@@ -35,7 +37,7 @@ _MEANINGS = {
     State.NOT_EXERCISED: "has cases, of which none came to a verdict on it",
     State.COVERED: "has a case",
     State.NOT_TESTABLE: "cannot be seen over a socket",
-    State.OTHER_SIDE: "binds clients alone",
+    State.OTHER_SIDE: "binds the other side alone",
     State.NO_CASE: "has no case yet",
 }
 
@@ -67,19 +69,20 @@ def untestable() -> Mapping[str, str]:
     return tomllib.loads((files("vfio_user_conformance") / "untestable.toml").read_text(encoding="utf-8"))
 
 
-def of_suite() -> list[Standing]:
-    """Every requirement by the whole catalogue: covered, or why not."""
+def of_suite(side: str = "server") -> list[Standing]:
+    """Every requirement by all that ``side``, server or client, is judged by: covered, or why not."""
     cases = defaultdict[str, list[str]](list)
-    for case in catalogue().values():
+    judges: Mapping[str, Case | Check] = catalogue() if side == "server" else CHECKS
+    for case in judges.values():
         cases[case.requirement].append(case.ident)
     return [
-        Standing(each, State.COVERED, tuple(cases[each.ident])) if each.ident in cases else _without_case(each)
+        Standing(each, State.COVERED, tuple(cases[each.ident])) if each.ident in cases else _without_case(each, side)
         for each in REQUIREMENTS.values()
     ]
 
 
-def of_run(results: Collection[Result]) -> list[Standing]:
-    """Every requirement by what a run did with it.
+def of_run(results: Collection[Result], side: str = "server") -> list[Standing]:
+    """Every requirement by what a run that judged ``side`` did with it.
 
     A case exercises its own requirement, and another one where that turned out to be broken. A known finding is still a breach.
     """
@@ -91,7 +94,7 @@ def of_run(results: Collection[Result]) -> list[Standing]:
             broken[result.broken or result.requirement].append(result.ident)
         else:
             kept[result.requirement].append(result.ident)
-    return [_in_run(each, broken, kept) for each in of_suite()]
+    return [_in_run(each, broken, kept) for each in of_suite(side)]
 
 
 def _in_run(one: Standing, broken: Mapping[str, list[str]], kept: Mapping[str, list[str]]) -> Standing:
@@ -103,10 +106,12 @@ def _in_run(one: Standing, broken: Mapping[str, list[str]], kept: Mapping[str, l
     return one._replace(state=State.NOT_EXERCISED) if one.state is State.COVERED else one
 
 
-def _without_case(requirement: Requirement) -> Standing:
+def _without_case(requirement: Requirement, side: str) -> Standing:
+    if requirement.side not in (side, "both"):
+        return Standing(requirement, State.OTHER_SIDE)
     if reason := untestable().get(requirement.ident):
         return Standing(requirement, State.NOT_TESTABLE, reason=reason)
-    return Standing(requirement, State.OTHER_SIDE if requirement.side == "client" else State.NO_CASE)
+    return Standing(requirement, State.NO_CASE)
 
 
 def counts(standings: Iterable[Standing]) -> dict[State, int]:

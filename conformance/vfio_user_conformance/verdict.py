@@ -108,7 +108,7 @@ class Report:
     """A whole run, which took ``seconds``.
 
     ``cut_short`` tells why it did not come to its end, ``stale`` what is wrong with the list of known findings. ``seed`` is
-    what chance began from, None where nothing was left to it.
+    what chance began from, None where nothing was left to it. ``side`` is what was judged, "server" or "client".
     """
 
     target: str
@@ -119,6 +119,7 @@ class Report:
     cut_short: str = ""
     stale: tuple[str, ...] = ()
     seed: int | None = None
+    side: str = "server"
 
     @property
     def about(self) -> str:

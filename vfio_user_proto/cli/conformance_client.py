@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     results = [*witness.results(bench.stderr), *(one for one in bench.program if one.ident in chosen)]
     marked, stale = compare(results, profile.known, EVERY, datetime.now().astimezone().date())
-    report = Report(name, profile.name, options.strict, tuple(marked), seconds, "", tuple(stale))
+    report = Report(name, profile.name, options.strict, tuple(marked), seconds, "", tuple(stale), side="client")
     _tell(report, options)
     return report.status
 

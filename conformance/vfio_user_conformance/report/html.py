@@ -44,7 +44,7 @@ def _class(result: Result) -> str:
 
 def _requirements(report: Report) -> str:
     """The requirements, folded away under their totals."""
-    standings = coverage.of_run(report.results)
+    standings = coverage.of_run(report.results, report.side)
     rows = (
         f'<tr><td><span class="class {one.state}" title="{clean(one.state.meaning)}">{one.state}</span></td>'
         f'<td class="name">{one.requirement.ident}</td><td>{one.requirement.level}</td>'

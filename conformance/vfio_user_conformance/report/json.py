@@ -15,7 +15,7 @@ def render(report: Report) -> str:
 
 def content(report: Report) -> dict[str, Any]:
     """The report as plain values."""
-    standings = coverage.of_run(report.results)
+    standings = coverage.of_run(report.results, report.side)
     return {
         "suite": SUITE,
         "spec": SPEC,

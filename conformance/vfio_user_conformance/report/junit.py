@@ -34,7 +34,7 @@ def render(report: Report) -> str:
         ("suite", SUITE),
         ("spec", SPEC),
         ("seed", "none" if report.seed is None else str(report.seed)),
-        ("requirements", coverage.totals(coverage.of_run(report.results))),
+        ("requirements", coverage.totals(coverage.of_run(report.results, report.side))),
         *((str(outcome), str(count)) for outcome, count in report.counts.items()),
         ("verdict", report.verdict),
     ):

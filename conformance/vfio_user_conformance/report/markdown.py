@@ -25,7 +25,7 @@ def render(report: Report) -> str:
         parts.append(_folded(f"{len(deviations)} known, or of no weight here", _findings(deviations)))
     counts = [(str(outcome), str(count), outcome.meaning) for outcome, count in report.counts.items()]
     parts.append(_folded(text(report.totals), table(("class", "cases", "meaning"), counts)))
-    standings = coverage.of_run(report.results)
+    standings = coverage.of_run(report.results, report.side)
     states = [(str(state), str(count), state.meaning) for state, count in coverage.counts(standings).items()]
     parts.append(_folded(text(coverage.totals(standings)), table(("state", "requirements", "meaning"), states)))
     return "\n\n".join(parts) + "\n"

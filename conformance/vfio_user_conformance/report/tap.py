@@ -10,7 +10,9 @@ from vfio_user_conformance.words import one_line
 def render(report: Report) -> str:
     """One point per case, and one more per trouble; what is known is a TODO, what was not run is skipped."""
     lines = ["TAP version 14", f"1..{len(report.results) + len(report.troubles)}"]
-    lines += [f"# {one_line(text)}" for text in (report.about, report.totals, totals(of_run(report.results)))]
+    lines += [
+        f"# {one_line(text)}" for text in (report.about, report.totals, totals(of_run(report.results, report.side)))
+    ]
     for number, result in enumerate(report.results, 1):
         lines += _point(number, result, report.strict)
     for number, trouble in enumerate(report.troubles, len(report.results) + 1):

@@ -20,7 +20,7 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
         ]
     if report.stale:
         lines += [f"{_paint('known findings', _RED, color)} {line}" for line in report.stale] + [""]
-    lines += [coverage.totals(coverage.of_run(report.results)), report.totals]
+    lines += [coverage.totals(coverage.of_run(report.results, report.side)), report.totals]
     lines.append(_paint(report.verdict, _RED if report.status else _GREEN, color))
     return "\n".join(lines) + "\n"
 
