@@ -49,7 +49,7 @@ generated: $(READY)
 	$(BIN)/vfio-user spec tables --check
 
 bench: $(READY)
-	for each in bench/[a-z]*.py; do $(BIN)/python $$each || exit 1; done
+	missed=0; for each in bench/[a-z]*.py; do $(BIN)/python $$each || missed=1; done; exit $$missed
 
 clean:
 	rm -rf $(VENV) report dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
