@@ -1,4 +1,4 @@
-"""The suite's own proof: the reference server passes every case, and each fault is caught by the case that names it."""
+"""The suite's own proof: the reference server passes every case in every mode, and each case catches the faults it names."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,19 +9,42 @@ from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.profile import HAZARDS, load
-from vfio_user_conformance.target import Serve, builtin
+from vfio_user_conformance.target import Respawn, Serve, builtin
 from vfio_user_conformance.verdict import FINDINGS, Outcome, Result
 from vfio_user_proto.faults import FAULTS
 
 # A server that hangs on purpose is not waited for as long as one that may be slow.
 TIMING = Timing.scaled(0.1)
 
+# The function that serves as `vfio-user serve` does with these options.
+Serving = Callable[[tuple[str, ...]], Serve]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to run the correct server: with these options of ``vfio-user serve``, and a fresh process for what."""
+
+    name: str
+    options: tuple[str, ...] = ()
+    respawn: Respawn = Respawn.CASE
+
+
+MODES: tuple[Mode, ...] = (
+    Mode("as it is"),
+    Mode("no twin socket", ("--no-twin-socket",)),
+    Mode("small transfers", ("--max-data-xfer-size", "512")),
+    Mode("one descriptor per message", ("--max-msg-fds", "1")),
+    Mode("one process until it dies", respawn=Respawn.DEATH),
+    Mode("one process for all", respawn=Respawn.NEVER),
+)
+
 
 @dataclass(frozen=True)
 class Proof:
-    """What one case made of one fault; of the correct server where ``fault`` is ""."""
+    """What one case made of one fault; of the correct server in ``mode`` where ``fault`` is ""."""
 
     fault: str
+    mode: str
     result: Result
 
     @property
@@ -35,35 +58,34 @@ class Proof:
         return {
             "case": self.result.ident,
             "fault": self.fault,
+            "mode": self.mode,
             "outcome": str(self.result.outcome),
             "reason": self.result.reason,
             "holds": self.holds,
         }
 
 
-def bench(serve: Serve, timing: Timing = TIMING) -> Bench:
+def bench(serve: Serve, timing: Timing = TIMING, respawn: Respawn = Respawn.CASE) -> Bench:
     """The reference server that ``serve`` runs, ready for cases."""
-    made = Bench(builtin(serve), Facts(profile=load("builtin")), frozenset(HAZARDS), timing)
+    made = Bench(builtin(serve, respawn=respawn), Facts(profile=load("builtin")), frozenset(HAZARDS), timing)
     made.survey()
     return made
 
 
-def prove(serving: Callable[[str], Serve], cases: list[Case]) -> Iterator[Proof]:
-    """Run ``cases`` against the correct server, then each against the faults that it is there to find.
-
-    ``serving`` makes the server with the fault of that name, "" for none.
-    """
-    correct = bench(serving(""), Timing())
-    try:
-        for case in cases:
-            yield Proof("", correct.run(case))
-    finally:
-        correct.target.close()
+def prove(serving: Serving, cases: list[Case]) -> Iterator[Proof]:
+    """Run ``cases`` against the correct server in every mode, then each against the faults that it is there to find."""
+    for mode in MODES:
+        correct = bench(serving(mode.options), Timing(), mode.respawn)
+        try:
+            for case in cases:
+                yield Proof("", mode.name, correct.run(case))
+        finally:
+            correct.target.close()
     for case in cases:
         for fault in case.catches:
-            wrong = bench(serving(fault))
+            wrong = bench(serving(("--fault", fault)))
             try:
-                yield Proof(fault, wrong.run(case))
+                yield Proof(fault, "", wrong.run(case))
             finally:
                 wrong.target.close()
 

@@ -221,7 +221,7 @@ def run_replay(options: argparse.Namespace) -> int:
 def run_prove(options: argparse.Namespace) -> int:
     """Show that the suite finds what it is there to find; 1 where it does not."""
     from vfio_user_conformance.case import select
-    from vfio_user_conformance.proof import gaps, prove
+    from vfio_user_conformance.proof import MODES, gaps, prove
 
     proofs = list(prove(_serving, select(options.patterns)))
     missing = gaps()
@@ -230,9 +230,11 @@ def run_prove(options: argparse.Namespace) -> int:
     else:
         for proof in proofs:
             if not proof.holds:
-                who = f"the fault {proof.fault} was not caught" if proof.fault else "the right server did not pass"
+                right = f"the right server did not pass ({proof.mode})"
+                who = f"the fault {proof.fault} was not caught" if proof.fault else right
                 print(f"{proof.result.ident}: {who}: {proof.result.outcome} {proof.result.reason}")
-        print("\n".join([*missing, f"{sum(bool(proof.fault) for proof in proofs)} faults, each against its case"]))
+        faults = sum(bool(proof.fault) for proof in proofs)
+        print("\n".join([*missing, f"the right server in {len(MODES)} modes; {faults} faults, each against its case"]))
     return 0 if not missing and all(proof.holds for proof in proofs) else 1
 
 
@@ -253,8 +255,8 @@ def _bench(options: argparse.Namespace) -> "Bench":
     elif options.spawn:
         chosen = target.spawned(options.spawn, respawn)
     else:
-        name = f"vfio-user serve{f' --fault {options.fault}' if options.fault else ''}"
-        chosen = target.builtin(_serving(options.fault or ""), name, respawn)
+        fault = ("--fault", _known_fault(options.fault)) if options.fault else ()
+        chosen = target.builtin(_serving(fault), shlex.join(["vfio-user", "serve", *fault]), respawn)
     builtin = not (options.socket or options.spawn)
     profile = load(options.profile) if options.profile else load("builtin") if builtin else Profile()
     try:
@@ -264,18 +266,23 @@ def _bench(options: argparse.Namespace) -> "Bench":
     return Bench(chosen, Facts(profile=profile), allow, Timing.scaled(options.timeout_multiplier))
 
 
-def _serving(fault: str) -> "Serve":
-    """The reference server with this fault, "" for none, as a function of the path to listen on."""
-    from vfio_user_proto.cli import serve
+def _known_fault(name: str) -> str:
     from vfio_user_proto.faults import FAULTS
 
-    if fault and fault not in FAULTS:
-        near = difflib.get_close_matches(fault, FAULTS, 1)
-        raise UsageError(f"no fault {fault!r}{f'; did you mean {near[0]}?' if near else ''}")
+    if name not in FAULTS:
+        near = difflib.get_close_matches(name, FAULTS, 1)
+        raise UsageError(f"no fault {name!r}{f'; did you mean {near[0]}?' if near else ''}")
+    return name
+
+
+def _serving(options: tuple[str, ...]) -> "Serve":
+    """The reference server with these options of ``vfio-user serve``, as a function of the path to listen on."""
+    from vfio_user_proto.cli import serve
+
     parser = argparse.ArgumentParser()
     serve.register(parser.add_subparsers())
-    options = parser.parse_args(["serve", "--socket-path", "", *(["--fault", fault] if fault else [])])
-    return lambda path: serve.run(argparse.Namespace(**{**vars(options), "socket_path": path}))
+    parsed = parser.parse_args(["serve", "--socket-path", "", *options])
+    return lambda path: serve.run(argparse.Namespace(**{**vars(parsed), "socket_path": path}))
 
 
 def _write(path: Path, content: str) -> None:

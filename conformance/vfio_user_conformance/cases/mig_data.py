@@ -6,7 +6,7 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.expect import ErrorReply, Expectation, Is, Reply, at_most
-from vfio_user_conformance.facts import MAX_XFER, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Fact, Facts
+from vfio_user_conformance.facts import MAX_XFER, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Fact, Facts, NotApplicable
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Send, exchange
 from vfio_user_proto.messages import DeviceState, MigDataReadReply, MigDataReadRequest, MigDataWriteRequest
@@ -77,6 +77,8 @@ def state_of(facts: Facts) -> Generator[Exchange, Seen, bytes]:
         data += content.data
         if content.size < size:
             break
+    else:
+        raise NotApplicable(f"the state takes more than {MOST} messages of {size} bytes")
     return data
 
 
