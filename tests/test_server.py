@@ -253,20 +253,3 @@ def test_replies_are_typed_events(serving: Serving) -> None:
     assert client.connection.role is Role.CLIENT
     assert isinstance(client.connection, Connection)
     assert isinstance(client.reply(client.send(INFO, DeviceGetInfoRequest())), ReplyReceived)
-
-
-def test_device_that_breaks_takes_only_its_own_client_along(no_leak: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(testdev.TestDevice):
-        def region_write(self, index: int, offset: int, data: bytes) -> None:
-            raise KeyError(offset)
-
-    broken: list[threading.ExceptHookArgs] = []
-    monkeypatch.setattr(threading, "excepthook", broken.append)
-    with Serving(Broken) as serving:
-        other, client = serving.client(), serving.client()
-        client.send(Command.REGION_WRITE, RegionWriteRequest(data=b"x"))
-        assert client.is_closed()
-        serving.wait_left()
-        other.ask(INFO, DeviceGetInfoRequest())
-    assert [each.exc_type for each in broken] == [KeyError]
-    broken.clear()

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import socket
@@ -14,6 +15,7 @@ from vfio_user_proto.device import Device
 from vfio_user_proto.loop import READABLE, Loop
 from vfio_user_proto.session import Options, Session
 
+_log: Final = logging.getLogger(__name__)
 # A further client is turned away.
 MAX_CLIENTS: Final = 256
 # Seconds that a device gets to come to an end of what it does; a stuck one does not keep the server from ending.
@@ -26,6 +28,9 @@ class Server:
 
     A device outlives its client and is the next one's; a client that comes while every device is in use gets a new one. Each
     client is served by a thread of its own; everything here is for the thread that calls ``run``, except ``stop``.
+
+    Clients that are to share a device get one object each all the same, so that memory, interrupts and a late DMA reply stay
+    between a client and its own; what these objects share the factory gives them, with a lock.
     """
 
     def __init__(self, factory: Callable[[], Device], options: Options | None = None) -> None:
@@ -48,7 +53,8 @@ class Server:
     def add(self, sock: socket.socket) -> None:
         """Serve the client at the other end of a connected socket, which the server owns from here on.
 
-        Raises OSError where there is no descriptor or thread left for it; the socket is closed then.
+        Raises OSError where there is no descriptor or thread left for it, and what ``factory`` raises; the socket is closed
+        then.
         """
         used = {id(client.session.device) for client in self._clients}
         device = next((device for device in self._devices if id(device) not in used), None)
@@ -59,7 +65,7 @@ class Server:
             client = _Client(sock, Session(unix.Stream(sock), device, self.options), self._loop.wake)
             client.start()
             self._clients.append(client)
-        except OSError:
+        except BaseException:
             sock.close()
             raise
 
@@ -85,7 +91,10 @@ class Server:
         stuck = {id(client.session.device) for client in self._clients if not client.join(_PATIENCE)}
         for device in self._devices:
             if id(device) not in stuck:
-                device.close()
+                try:
+                    device.close()
+                except Exception:  # code of the device's author, who is not to lose the other devices by it
+                    _log.exception("a device failed at its end")
         self._loop.close()
         os.close(self._spare)
 
@@ -97,11 +106,15 @@ class Server:
             if problem.errno in _NO_ROOM:
                 self._turn_away(listener)
             return
-        if len(self._clients) < MAX_CLIENTS:
-            with contextlib.suppress(OSError):
-                self.add(client)
-        else:
+        if len(self._clients) >= MAX_CLIENTS:
             client.close()
+            return
+        try:
+            self.add(client)
+        except OSError:
+            return  # turned away
+        except Exception:  # code of the device's author, who is not to lose the other clients by it
+            _log.exception("no device could be made for a client")
 
     def _turn_away(self, listener: socket.socket) -> None:
         os.close(self._spare)

@@ -1,6 +1,7 @@
 """One client of a server: its connection, its memory and eventfds, and the device that it uses."""
 
 import errno
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from vfio_user_proto.model import Record
 from vfio_user_proto.responder import OFFER, Responder
 from vfio_user_proto.states import Role, State
 
+_log: Final = logging.getLogger(__name__)
 _VERSION: Final = int(Command.VERSION)
 # So many commands of a client, and bytes of them, may wait while its device waits for a DMA reply.
 BACKLOG: Final = 4096
@@ -51,6 +53,9 @@ class Session:
 
     ``run`` serves the client to its end and belongs into a thread of its own: a client that owes its device a DMA reply keeps
     nobody else waiting. Apart from ``stop``, ``close`` and ``over`` nothing here is for other threads.
+
+    What a device raises that is no OSError is a mistake in its code: it is logged with its traceback. A command is answered
+    with EIO then and the session goes on; a mistake that no command led to ends the session.
     """
 
     def __init__(self, stream: unix.Stream, device: Device, options: Options) -> None:
@@ -78,6 +83,8 @@ class Session:
             self.device.attach(self)
             while not (self._main.closed or self._loop.stopped):
                 self._loop.turn()
+        except Exception:  # code of the device's author, who is not to lose the server by it
+            _log.exception("the session failed, its client is dropped")
         finally:
             self._end()
 
@@ -177,6 +184,9 @@ class Session:
             payload, sending = self._responder.respond(event, fds)
         except OSError as refusal:
             refused = refusal.errno or errno.EIO
+        except Exception:  # code of the device's author, who is not to lose the client by it
+            _log.exception("the device failed at %s", event.message.name)
+            refused = errno.EIO
         finally:
             self._busy = False
             unix.close_all(fds)
@@ -280,5 +290,8 @@ class Session:
             unix.close_all(event.fds)
         self._memory.clear()
         self._irqs.clear()
-        self.device.detach()
         self.over = True
+        try:
+            self.device.detach()
+        except Exception:  # code of the device's author
+            _log.exception("the device failed when its client left")

@@ -1,0 +1,174 @@
+# Mistakes in the code of a device: who is told, with what errno, and that server, session and the other clients go on.
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import Client, Serving, by_message, start
+
+from vfio_user_proto import unix
+from vfio_user_proto.device import Device, Host
+from vfio_user_proto.devices import testdev
+from vfio_user_proto.messages import (
+    Command,
+    DeviceGetInfoRequest,
+    DeviceSetIrqsRequest,
+    IrqSetFlags,
+    RegionReadRequest,
+    RegionWriteRequest,
+)
+
+INFO = Command.DEVICE_GET_INFO
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+
+def failing(method: str, result: Any = None) -> type[testdev.TestDevice]:
+    """A test device whose ``method`` returns ``result``, or raises it."""
+
+    def wrong(self: testdev.TestDevice, *_: object) -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return type("Failing", (testdev.TestDevice,), {method: wrong})
+
+
+MASK = DeviceSetIrqsRequest(flags=IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, index=2, start=0, count=1)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "command", "request_"),
+    [
+        ("region_write", KeyError("a register"), Command.REGION_WRITE, RegionWriteRequest(data=b"x")),
+        ("region_read", ZeroDivisionError(), Command.REGION_READ, RegionReadRequest(count=4)),
+        ("region_read", None, Command.REGION_READ, RegionReadRequest(count=4)),
+        ("irq_state", RuntimeError("later"), Command.DEVICE_SET_IRQS, MASK),
+    ],
+)
+def test_command_at_which_a_device_fails_is_refused_with_eio_and_logged(
+    caplog: pytest.LogCaptureFixture, method: str, wrong: Exception | None, command: Command, request_: Any
+) -> None:
+    with Serving(failing(method, wrong)) as serving:
+        client = serving.client()
+        assert client.refused(command, request_) == errno.EIO
+        assert client.refused(command, request_) == errno.EIO
+    first, _ = caplog.records
+    assert first.getMessage() == f"the device failed at VFIO_USER_{command.name} command"
+    assert first.exc_info is not None
+    assert first.exc_info[0] is (TypeError if wrong is None else type(wrong))
+
+
+@pytest.mark.parametrize("where", ["attach", "watch"])
+def test_mistake_that_no_command_led_to_ends_its_session_alone(caplog: pytest.LogCaptureFixture, where: str) -> None:
+    class Failing(testdev.TestDevice):
+        def attach(self, host: Host) -> None:
+            host.watch(self.doorbell, self._fail)
+            if where == "attach":
+                self._fail()
+
+        def _fail(self) -> None:
+            raise KeyError("a host")
+
+    first, second = testdev.TestDevice(), Failing()
+    devices: list[Device] = [first, second]
+    with Serving(lambda: devices.pop(0)) as serving:
+        other, client = serving.client(), serving.client(None)
+        os.eventfd_write(second.doorbell, 1)
+        assert client.is_closed()
+        serving.wait_left()
+        other.ask(INFO, DeviceGetInfoRequest())
+    assert [record.getMessage() for record in caplog.records] == ["the session failed, its client is dropped"]
+
+
+def test_device_that_fails_when_its_client_leaves_serves_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    with Serving(failing("detach", KeyError("a host"))) as serving:
+        serving.client().close()
+        serving.client().ask(INFO, DeviceGetInfoRequest())
+    assert {record.getMessage() for record in caplog.records} == {"the device failed when its client left"}
+
+
+def test_device_that_cannot_be_made_turns_only_its_client_away(caplog: pytest.LogCaptureFixture) -> None:
+    made: list[testdev.TestDevice] = []
+
+    def factory() -> Device:
+        if made:
+            raise KeyError("a line")
+        made.append(testdev.TestDevice())
+        return made[0]
+
+    with Serving(factory) as serving:
+        first, second = serving.client(), serving.client(None)
+        assert second.is_closed()
+        first.ask(INFO, DeviceGetInfoRequest())
+    assert [record.getMessage() for record in caplog.records] == ["no device could be made for a client"]
+
+
+def test_device_that_fails_at_its_end_leaves_the_others_to_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    class Last(testdev.TestDevice):
+        def close(self) -> None:
+            super().close()
+            raise KeyError("a file")
+
+    devices: list[type[testdev.TestDevice]] = [Last, testdev.TestDevice]
+    with Serving(lambda: devices.pop(0)()) as serving:
+        serving.client(), serving.client()
+    assert [record.getMessage() for record in caplog.records] == ["a device failed at its end"]
+
+
+def test_author_sees_the_traceback_on_stderr(tmp_path: Path) -> None:
+    """Nothing has to be configured for that."""
+    program = tmp_path / "mydevice.py"
+    program.write_text(
+        textwrap.dedent("""\
+            import socket, sys
+            from vfio_user_proto.devices.testdev import TestDevice
+            from vfio_user_proto.server import Server
+
+            class Mine(TestDevice):
+                def region_read(self, index, offset, count):
+                    return self.registers[offset]
+
+            server = Server(Mine)
+            server.add(socket.socket(fileno=int(sys.argv[1])))
+            server.run()
+            server.close()
+            """)
+    )
+    ours, theirs = unix.pair()
+    with subprocess.Popen(
+        [sys.executable, program, str(theirs.fileno())],
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=[theirs.fileno()],
+    ) as process:
+        theirs.close()
+        client = Client(ours)
+        assert client.refused(Command.REGION_READ, RegionReadRequest(count=4)) == errno.EIO
+        client.close()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said.startswith("the device failed at VFIO_USER_REGION_READ command\nTraceback (most recent call last):\n")
+    assert said.endswith("AttributeError: 'Mine' object has no attribute 'registers'\n")
+    assert f'File "{program}", line 7, in region_read' in said
+
+
+def test_devices_of_several_clients_may_share_what_the_factory_gives_them() -> None:
+    """One RAM for all; interrupts and client memory stay each client's own."""
+    common = bytearray(4096)
+
+    class Shared(testdev.TestDevice):
+        def __init__(self) -> None:
+            super().__init__()
+            self._ram = common
+
+    with Serving(Shared) as serving:
+        first, second = serving.client(), serving.client()
+        first.write(testdev.RAM, 8, b"told")
+        assert second.read(testdev.RAM, 8, 4) == b"told"
+        guests = by_message(first), by_message(second)
+        start(second, 1, 0, 16)
+        assert [bytes(guest.memory[:16]) for guest in guests] == [bytes(16), testdev.pattern(16, 3)]
