@@ -142,6 +142,16 @@ def test_path_of_a_dead_server_is_taken_over(path: Path) -> None:
         ask(unix.connect(path))
 
 
+def test_path_that_another_server_has_got_meanwhile_is_left_at_the_end(
+    server: "subprocess.Popen[str]", path: Path
+) -> None:
+    path.unlink()
+    with serve("--socket-path", str(path)):
+        server.terminate()
+        assert server.wait(20) == 0
+        ask(unix.connect(path))
+
+
 def test_terminal_of_the_serial_port_connects_to_a_path_of_its_own(path: Path, tmp_path: Path) -> None:
     line = tmp_path / "line"
     with serve("--socket-path", str(path), "--device", "serial", "--terminal", str(line)) as process:

@@ -154,6 +154,27 @@ def test_listen_leaves_a_served_socket_alone_also_when_it_is_busy(tmp_path: Path
         waiting.close()
 
 
+def test_of_servers_that_start_at_the_same_time_one_gets_the_path(
+    tmp_path: Path, no_leak: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other comes when the first has found that nobody listens, and has not removed the old socket yet."""
+    path = tmp_path / "socket"
+    unix.listen(path).close()
+    remove = Path.unlink
+
+    def slowly(self: Path, missing_ok: bool = False) -> None:
+        with pytest.raises(TransportError, match="another server is starting there"):
+            unix.listen(path)
+        remove(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    with unix.listen(path):
+        unix.connect(path).close()
+    monkeypatch.undo()
+    with unix.listen(path):
+        unix.connect(path).close()
+
+
 def test_listen_leaves_a_file_alone(tmp_path: Path, no_leak: None) -> None:
     path = tmp_path / "file"
     path.write_text("precious")

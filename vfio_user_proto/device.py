@@ -97,7 +97,8 @@ class Host(Memory, Interrupts, Protocol):
 
 
 class Device(Protocol):
-    """A device. A method that raises OSError refuses: its errno is what the error reply carries.
+    """A device. A method that raises OSError refuses: its errno is what the error reply carries. Anything else that it raises
+    is a mistake in its code: the reply carries EIO, and the log has the traceback.
 
     A class that inherits from this one leaves out what it has no use for. ``state`` is where a device that can migrate stands;
     the server sets it. In STOP, STOP_COPY and RESUMING the device is at rest: it leaves client memory and interrupts alone.

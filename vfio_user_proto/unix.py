@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import hashlib
 import os
 import socket
 import stat
@@ -113,24 +114,37 @@ def listen(path: str | os.PathLike[str], backlog: int = 128) -> socket.socket:
     """A listening socket at ``path``, mode 0600.
 
     A socket file that nobody listens on any more is replaced; a path that another server is using, or that is no socket,
-    is left alone: TransportError.
+    is left alone: TransportError. Of servers that start at the same time one succeeds.
     """
     name = os.fspath(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(name)
-        before = os.umask(0o177)
-        try:
-            sock.bind(name)
-        finally:
-            os.umask(before)
-        sock.listen(backlog)
+        with _claim(name):
+            _remove_stale(name)
+            before = os.umask(0o177)
+            try:
+                sock.bind(name)
+            finally:
+                os.umask(before)
+            sock.listen(backlog)
     except OSError as error:
         sock.close()
         if isinstance(error, TransportError):
             raise
         raise TransportError(f"{name}: {error.strerror or error}") from None
     return sock
+
+
+def _claim(name: str) -> socket.socket:
+    """What only one process can have for a path, until it closes it: a name beside the file system, which leaves no file."""
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(name))).hexdigest()
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(f"\0vfio-user-{digest}")
+    except OSError:
+        claim.close()
+        raise TransportError(f"{name}: another server is starting there") from None
+    return claim
 
 
 def _remove_stale(name: str) -> None:

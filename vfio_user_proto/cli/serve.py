@@ -1,7 +1,9 @@
 """``vfio-user serve``: run the reference server (section Backend Program Conventions)."""
 
 import argparse
+import contextlib
 import difflib
+import os
 import signal
 import socket
 import sys
@@ -9,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from vfio_user_proto import unix
@@ -76,9 +77,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _listen(path: str, opened: ExitStack) -> socket.socket:
-    """A listening socket, whose path is removed at the end."""
+    """A listening socket, whose path is removed at the end, unless something else is there by then."""
     sock = unix.listen(path)
-    opened.callback(Path(path).unlink, missing_ok=True)
+    ours = os.lstat(path)
+
+    def remove() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(ours, os.lstat(path)):
+                os.unlink(path)
+
+    opened.callback(remove)
     return sock
 
 
