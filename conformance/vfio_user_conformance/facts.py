@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vfio_user_conformance.profile import Profile, Scratch
+from vfio_user_conformance.recipes import Interrupt
 from vfio_user_proto import capabilities, regioncaps
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.errors import DecodeError
@@ -68,6 +69,10 @@ class Facts:
         self.major, self.minor = reply.version_major, reply.version_minor
         with contextlib.suppress(DecodeError):
             self.capabilities = capabilities.parse(reply.version_data)
+
+    def transfers(self, operation: str) -> bool:
+        """Whether the profile tells how to make the device do this with client memory."""
+        return any(each.operation == operation for each in self.profile.dma)
 
     def survey(self, ask: Callable[[int, Record], Record | None]) -> None:
         """Fill in everything; ``ask`` sends one query and returns the reply's payload, None where it was refused."""
@@ -172,6 +177,25 @@ SCRATCH_KEEPS = Fact(
         lambda facts: [1] if facts.profile.scratch and facts.profile.scratch.keeps else [],
     ),
 )
+NO_DMA = "the profile does not say how to make the device do DMA"
+DMA_WRITE = Fact("a device that writes memory", _flag(NO_DMA, lambda facts: facts.transfers("write")))
+DMA_READ = Fact("a device that reads memory", _flag(NO_DMA, lambda facts: facts.transfers("read")))
+RAISED_INDEX = Fact(
+    "the index of an interrupt that can be raised",
+    _first(
+        "the profile does not say how to raise an interrupt", lambda facts: [each.index for each in facts.profile.irqs]
+    ),
+)
+RAISED = Fact("its vector", lambda facts: _raised(facts)[0].vector)
+RAISED_TOO = Fact(
+    "another vector of that index",
+    _first(
+        "the profile does not say how to raise two interrupts of one index",
+        lambda facts: [each.vector for each in _raised(facts)[1:]],
+    ),
+)
+OTHER_INDEX = Fact("the index of one of another type", lambda facts: _raised_elsewhere(facts).index)
+OTHER_VECTOR = Fact("its vector", lambda facts: _raised_elsewhere(facts).vector)
 NUM_REGIONS = Fact("num_regions", lambda facts: facts.device.num_regions)
 NUM_IRQS = Fact("num_irqs", lambda facts: facts.device.num_irqs)
 MAX_XFER = Fact("max_data_xfer_size", lambda facts: facts.capabilities.max_data_xfer_size)
@@ -217,6 +241,20 @@ WITHOUT_IO_FDS = Fact(
 )
 IO_FDS_ARGSZ = Fact("its argsz", lambda facts: facts.io_fds[WITH_IO_FDS.read(facts)].argsz)
 IRQ = Fact("an interrupt type with eventfds", _first("no interrupt type takes eventfds", lambda facts: _irqs(facts)))
+SEVERAL = Fact(
+    "an interrupt type with 3 vectors and more",
+    _first("no interrupt type has 3 vectors", lambda facts: [i for i in _irqs(facts) if facts.irqs[i].count >= 3]),
+)
+SEVERAL_COUNT = Fact("its count", lambda facts: facts.irqs[SEVERAL.read(facts)].count)
+MASKABLE = Fact(
+    "a maskable interrupt type with 3 vectors and more",
+    _first(
+        "no interrupt type has 3 vectors and can be masked",
+        lambda facts: [
+            i for i in _irqs(facts) if facts.irqs[i].count >= 3 and facts.irqs[i].flags & IrqInfoFlags.MASKABLE
+        ],
+    ),
+)
 IRQ_COUNT = Fact("its count", lambda facts: facts.irqs[IRQ.read(facts)].count)
 RESETTABLE = Fact(
     "the reset flag", _flag("the device does not offer reset", lambda f: bool(f.device.flags & DeviceFlags.RESET))
@@ -239,3 +277,18 @@ def _has_areas(info: DeviceGetRegionInfoReply) -> bool:
 
 def _irqs(facts: Facts) -> list[int]:
     return [index for index, each in facts.irqs.items() if each.flags & IrqInfoFlags.EVENTFD and each.count]
+
+
+def _raised(facts: Facts) -> list[Interrupt]:
+    """The interrupts of the first index that can be raised."""
+    index = RAISED_INDEX.read(facts)
+    return [each for each in facts.profile.irqs if each.index == index]
+
+
+def _raised_elsewhere(facts: Facts) -> Interrupt:
+    """An interrupt of another index: of the same vector, so that a table of both shows, where there is one."""
+    index, vector = RAISED_INDEX.read(facts), RAISED.read(facts)
+    others = [each for each in facts.profile.irqs if each.index != index]
+    if not others:
+        raise NotApplicable("the profile does not say how to raise interrupts of two types")
+    return min(others, key=lambda each: each.vector != vector)

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vfio_user_conformance import recipes
+from vfio_user_conformance.recipes import Dma, Interrupt, check
 from vfio_user_conformance.verdict import FINDINGS, Known, Outcome
 from vfio_user_proto.errors import UsageError
 
@@ -33,12 +35,14 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Profile:
-    """One target file."""
+    """One target file; ``dma`` and ``irqs`` tell how to make the device act."""
 
     name: str = ""
     version: str = ""
     scratch: Scratch | None = None
     allow: frozenset[str] = frozenset()
+    dma: tuple[Dma, ...] = ()
+    irqs: tuple[Interrupt, ...] = ()
     known: tuple[Known, ...] = ()
 
 
@@ -65,21 +69,23 @@ def load(source: str) -> Profile:
 
 
 def _profile(content: dict[str, Any]) -> Profile:
-    _check(content, "the file", optional=("name", "version", "scratch", "allow", "known"))
+    check(content, "the file", optional=("name", "version", "scratch", "allow", "dma", "irq", "known"))
     scratch = content.get("scratch")
     if scratch is not None:
-        _check(scratch, "[scratch]", ("region", "offset", "size"), ("keeps",))
+        check(scratch, "[scratch]", ("region", "offset", "size"), ("keeps",))
     return Profile(
         name=content.get("name", ""),
         version=content.get("version", ""),
         scratch=None if scratch is None else Scratch(**scratch),
         allow=allowed(content.get("allow", [])),
+        dma=recipes.dma(content.get("dma", [])),
+        irqs=recipes.irqs(content.get("irq", [])),
         known=tuple(_known(entry) for entry in content.get("known", [])),
     )
 
 
 def _known(entry: dict[str, Any]) -> Known:
-    _check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires"))
+    check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires"))
     outcome = Outcome(entry["class"])
     if outcome not in FINDINGS or not entry["reason"].strip():
         raise ValueError(f"the known finding {entry['case']!r} needs a class that is a finding, and a reason")
@@ -87,14 +93,6 @@ def _known(entry: dict[str, Any]) -> Known:
     if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
         raise ValueError(f"the known finding {entry['case']!r} expires on a day, such as 2027-01-01, without quotes")
     return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""), expires)
-
-
-def _check(table: dict[str, Any], name: str, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
-    """A table has what it must have, and nothing that nobody knows."""
-    missing = [key for key in required if key not in table]
-    unknown = [key for key in table if key not in (*required, *optional)]
-    if missing or unknown:
-        raise ValueError(f"{name} lacks {missing[0]}" if missing else f"{name} has an unknown {unknown[0]!r}")
 
 
 def allowed(names: list[str]) -> frozenset[str]:
