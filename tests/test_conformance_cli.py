@@ -97,7 +97,7 @@ def test_evidence_is_done_again(tmp_path: Path) -> None:
         (("server", "--update-known"), 2, "--update-known needs --known or --profile"),
         (("server", "--fault", "unmap-keeps"), 2, "did you mean unmap-keeps-descriptor?"),
         (("server", "--fault", "map-offset-refused", "--socket", "x"), 2, "--fault is for the built-in server"),
-        (("server", "--json", "/nowhere/x", *FEW), 2, "/nowhere/x: No such file"),
+        (("server", "--json", "/nowhere/x", *FEW), 2, "/nowhere/x: /nowhere is no directory"),
         (("server", "--evidence", "/proc/x", *FEW, *WRONG), 2, "/proc/x: "),
         (("server", "--timeout-multiplier", "-1"), 2, "--timeout-multiplier"),
         (("server", "--spawn", "true"), 2, "{socket} must stand"),

@@ -86,6 +86,30 @@ def test_a_known_finding_keeps_the_run_green_and_is_kept_true(tmp_path: Path) ->
     assert "known as fail, but ended as pass" in run("--profile", str(file)).stdout
 
 
+def test_known_findings_are_written_and_then_hold(tmp_path: Path) -> None:
+    file = tmp_path / "client.toml"
+    file.write_text('name = "wrong on purpose"\n')
+
+    assert run("--fault", "unmap-part", "--profile", str(file), "--update-known").returncode == 0
+    assert "dma-unmap/exact" in file.read_text()
+    assert run("--fault", "unmap-part", "--profile", str(file)).returncode == 0
+
+
+def test_evidence_of_a_finding_is_kept_and_can_be_read(tmp_path: Path) -> None:
+    run("--fault", "unmap-part", "--evidence", str(tmp_path / "kept"))
+    file = tmp_path / "kept" / "dma-unmap.exact.jsonl"
+    head = json.loads(file.read_text().splitlines()[0])
+    assert (head["case"], head["side"]) == ("dma-unmap/exact", "client")
+
+    decoded = subprocess.run(
+        [sys.executable, "-m", "vfio_user_proto", "decode", str(file)], capture_output=True, text=True, check=True
+    )
+    assert "VFIO_USER_DMA_UNMAP command" in decoded.stdout
+    again = subprocess.run([*CLIENT[:-1], "replay", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "only the client can do it again" in again.stderr
+
+
 def test_a_client_that_sends_nothing_gives_no_verdict() -> None:
     for program in ("pass", "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"):
         done = run("--spawn", python(program))
@@ -128,7 +152,7 @@ def test_a_client_that_crashes_is_found() -> None:
         (("--device", "gpio"), 2, "the built-in client is for the device testdev"),
         (("--max-msg-fds", "-1"), 2, "--max-msg-fds"),
         (("--profile", "no.toml"), 2, "no.toml: No such file"),
-        (("--json", "/nowhere/x"), 2, "/nowhere/x: No such file"),
+        (("--json", "/nowhere/x"), 2, "/nowhere/x: /nowhere is no directory"),
         (("--time-limit", "0"), 2, "--time-limit"),
     ],
 )

@@ -1,42 +1,42 @@
 """One file per finding, which holds all that is needed to look at it, and to do it again."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vfio_user_conformance.about import SPEC, SUITE
-from vfio_user_conformance.verdict import Result
-from vfio_user_proto.errors import UsageError
+from vfio_user_conformance.verdict import FINDINGS, Report, Result
 from vfio_user_proto.trace import Capture, Captured, write_capture
 
 
-def write(result: Result, target: str, folder: Path) -> Path:
-    """Write the file of one result; returns its path. Raises UsageError.
+def keep(result: Result, report: Report, folder: Path) -> Result:
+    """Write the file of a result of ``report`` that is a finding; returns the result with its path. Raises UsageError.
 
-    Beside what every evidence file says, the head has ``connects``, the numbers of the messages before which a connection
-    was made, and ``cuts``, for each message that was written in pieces the bytes that it was cut at.
+    Beside what every evidence file says, the head has ``side``, who was judged, "server" or "client"; ``connects``, the
+    numbers of the messages before which a connection was made; and ``cuts``, for each message that was written in pieces the
+    bytes that it was cut at.
     """
+    if result.outcome not in FINDINGS:
+        return result
     head = {
         "vfio-user-evidence": 1,
         "case": result.ident,
         "requirement": result.broken or result.requirement,
         "outcome": result.outcome,
         "reason": result.reason,
-        "target": target,
+        "side": report.side,
+        "target": report.target,
         "suite": SUITE,
         "spec": SPEC,
-        "seed": None,
+        "seed": report.seed,
         "stderr": result.stderr,
         "connects": [number for number, each in enumerate(result.messages) if each.get("connect")],
         "cuts": {str(number): each["cuts"] for number, each in enumerate(result.messages) if "cuts" in each},
     }
     path = folder / f"{result.ident.replace('/', '.')}.jsonl"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}") from None
     write_capture(path, Capture(head, tuple(captured(each) for each in result.messages)))
-    return path
+    return replace(result, evidence=str(path))
 
 
 def captured(entry: Mapping[str, Any]) -> Captured:

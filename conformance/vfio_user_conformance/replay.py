@@ -32,6 +32,8 @@ def replay(capture: Capture, bench: Bench) -> Replayed:
     """Do again what ``capture`` holds. Raises UsageError where that is no evidence, TargetError where there is no target."""
     if not capture.head:
         raise UsageError("this is plain traffic; an evidence file begins with a line that says what was found")
+    if capture.head.get("side") == "client":
+        raise UsageError("this is what a client did, and only the client can do it again")
     case = catalogue().get(str(capture.head.get("case")))
     try:
         return _traffic(capture, bench) if case is None else _case(case, capture, bench)

@@ -1,11 +1,10 @@
-"""A whole run: the cases through pytest, in this process or in several, the known findings, the evidence, the report."""
+"""A whole run: the cases through pytest, in this process or in several."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,20 @@ import pytest
 from vfio_user_conformance import cases, parallel
 from vfio_user_conformance.case import Case, catalogue
 from vfio_user_conformance.driver import Bench
-from vfio_user_conformance.evidence import write
 from vfio_user_conformance.plugin import Suite
-from vfio_user_conformance.verdict import FINDINGS, Known, Report, Result, compare
+from vfio_user_conformance.verdict import Report, Result
 
 # Our own items, our own report: of pytest we want collecting and running, and nothing of the user's settings.
 _WITHOUT = ("terminal", "cacheprovider", "python", "doctest", "unittest", "junitxml", "logging", "faulthandler")
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None}
 
 
-def run(bench: Bench, chosen: list[Case], evidence: Path | None = None, workers: int = 1) -> list[Result]:
-    """Ask the target what it is, run the cases, and keep a file per finding in ``evidence``.
+def run(bench: Bench, chosen: list[Case], workers: int = 1, *, strict: bool = False) -> Report:
+    """Ask the target what it is and run the cases; the report has the results as they came.
 
-    With several ``workers`` each starts a target of its own. Raises TargetError where there is no target at all, UsageError
-    where the files cannot be written.
+    With several ``workers`` each starts a target of its own. Raises TargetError where there is no target at all.
     """
+    started = time.monotonic()
     try:
         bench.survey()
         results: list[Result] = []
@@ -41,25 +39,11 @@ def run(bench: Bench, chosen: list[Case], evidence: Path | None = None, workers:
             results.sort(key=lambda result: order[result.ident])
     finally:
         bench.target.close()
-    return results if evidence is None else [_with_evidence(each, bench.target.name, evidence) for each in results]
-
-
-def sum_up(
-    bench: Bench,
-    chosen: Sequence[Case],
-    results: Sequence[Result],
-    known: Sequence[Known] = (),
-    *,
-    strict: bool = False,
-    seconds: float = 0.0,
-) -> Report:
-    """The report of a run that took ``seconds``, with the known findings marked."""
-    marked, stale = compare(results, known, catalogue(), datetime.now().astimezone().date())
     cut_short = f"the target was lost ({bench.unreachable})" if bench.unreachable else ""
     if len(results) < len(chosen):
         cut_short = f"stopped after {len(results)} of {len(chosen)} cases"
-    name = bench.facts.profile.name
-    return Report(bench.target.name, name, strict, tuple(marked), seconds, cut_short, tuple(stale))
+    seconds = time.monotonic() - started
+    return Report(bench.target.name, bench.facts.profile.name, strict, tuple(results), seconds, cut_short)
 
 
 def _listener(results: list[Result], due: int) -> Callable[[Result], None]:
@@ -82,12 +66,6 @@ def _run(bench: Bench, chosen: list[Case], tell: Callable[[Result], None]) -> No
         pytest.main(
             [*arguments, *(word for name in _WITHOUT for word in ("-p", f"no:{name}")), folder], plugins=[suite]
         )
-
-
-def _with_evidence(result: Result, target: str, folder: Path) -> Result:
-    if result.outcome not in FINDINGS:
-        return result
-    return replace(result, evidence=str(write(result, target, folder)))
 
 
 @contextlib.contextmanager

@@ -3,24 +3,17 @@
 import argparse
 import difflib
 import json
-import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vfio_user_proto.cli import conformance_client
+from vfio_user_proto.cli import conformance_client, reporting
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
     from vfio_user_conformance.driver import Bench
     from vfio_user_conformance.target import Serve
-    from vfio_user_conformance.verdict import Report
-
-
-# The forms that a report is written in.
-_KINDS = ("json", "junit", "tap", "html", "markdown", "text")
 
 
 def register(subparsers: Any) -> None:
@@ -41,6 +34,7 @@ def register(subparsers: Any) -> None:
     )
     again.add_argument("file", metavar="FILE")
     _add_target(again)
+    again.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
     again.set_defaults(run=run_replay)
     proof = kinds.add_parser("prove", help="show that each case catches its faults, and the right server passes")
     proof.add_argument("patterns", nargs="*", metavar="PATTERN")
@@ -70,16 +64,11 @@ def _register_server(kinds: Any) -> None:
     )
     _add_target(parser)
     parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these cases")
-    parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
     parser.add_argument("--allow", default="", metavar="HAZARD,…", help="reset, irq, migration, write, stress, or all")
-    parser.add_argument("--known", metavar="FILE", help="known findings, instead of those in the profile")
-    parser.add_argument("--update-known", action="store_true", help="write what was found into that file")
-    parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding, for replay")
     parser.add_argument(
         "-j", "--jobs", type=_jobs, default=1, metavar="N", help="so many cases at a time, each job with its own target"
     )
-    for kind in _KINDS:
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
+    reporting.add_arguments(parser)
     parser.set_defaults(run=run_server)
 
 
@@ -92,7 +81,6 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--respawn", choices=("case", "death", "never"), default="case", help="when to start a fresh one"
     )
-    parser.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
     parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in server, to see it found")
     parser.add_argument(
         "--timeout-multiplier",
@@ -106,47 +94,15 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 def run_server(options: argparse.Namespace) -> int:
     """Run the cases, write the reports; the exit status is that of the report."""
     from vfio_user_conformance import runner
-    from vfio_user_conformance.case import select
-    from vfio_user_conformance.profile import load, path_of, update_known
-    from vfio_user_conformance.verdict import updated
+    from vfio_user_conformance.case import catalogue, select
 
-    list_of_known = options.known or options.profile
-    if options.update_known and not list_of_known:
-        raise UsageError("--update-known needs --known or --profile: the file to write")
     if options.jobs > 1 and options.socket:
         raise UsageError("--jobs needs a target for each: --spawn, or the built-in one")
+    reporting.check(options)
     chosen = select(options.select)
     bench = _bench(options)
-    known = load(options.known).known if options.known else bench.facts.profile.known
-    started = time.monotonic()
-    results = runner.run(bench, chosen, options.evidence, options.jobs)
-    seconds = time.monotonic() - started
-    if options.update_known:
-        known = tuple(updated(results, known))
-        update_known(path_of(list_of_known), known)
-    report = runner.sum_up(bench, chosen, results, known, strict=options.strict, seconds=seconds)
-    _tell(report, options)
-    return report.status
-
-
-def _tell(report: "Report", options: argparse.Namespace) -> None:
-    """Write the reports that were asked for, and the one for the terminal."""
-    from vfio_user_conformance.report import html, junit, markdown, tap, text
-    from vfio_user_conformance.report import json as plain
-
-    again = ["vfio-user", "conformance", "server"]
-    for name in ("socket", "spawn", "profile", "allow", "fault"):
-        if getattr(options, name):
-            again += [f"--{name}", getattr(options, name)]
-    told = text.render(report, again=shlex.join(again))
-    for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
-        if path := getattr(options, kind):
-            _write(path, form.render(report))
-    if options.text:
-        _write(options.text, told)
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-        told = text.render(report, again=shlex.join(again), color=True)
-    sys.stdout.write(told)
+    report = runner.run(bench, chosen, options.jobs, strict=options.strict)
+    return reporting.conclude(options, "server", report, bench.facts.profile, catalogue())
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -194,7 +150,7 @@ def run_matrix(options: argparse.Namespace) -> int:
     laid = matrix.Matrix.of([load(path) for path in options.files])
     for kind, render in (("markdown", matrix.as_markdown), ("html", matrix.as_html)):
         if path := getattr(options, kind):
-            _write(path, render(laid))
+            reporting.write(path, render(laid))
     sys.stdout.write(matrix.as_text(laid))
     return 0
 
@@ -283,13 +239,6 @@ def _serving(options: tuple[str, ...]) -> "Serve":
     serve.register(parser.add_subparsers())
     parsed = parser.parse_args(["serve", "--socket-path", "", *options])
     return lambda path: serve.run(argparse.Namespace(**{**vars(parsed), "socket_path": path}))
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
 
 
 def _jobs(text: str) -> int:

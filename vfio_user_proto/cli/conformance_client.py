@@ -3,20 +3,17 @@
 import argparse
 import difflib
 import json
-import os
 import shlex
 import signal
 import sys
 import time
 from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vfio_user_proto.cli import reporting
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
-    from vfio_user_conformance.verdict import Report
     from vfio_user_conformance.witness.session import Bench
 
 
@@ -36,11 +33,9 @@ def register(kinds: Any) -> None:
     parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in client, to see it found")
     parser.add_argument("--list", action="store_true", help="print what is looked at, and serve nobody")
     parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these checks")
-    parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
     parser.add_argument(
         "--allow", choices=("dma",), help="dma: ask the client for memory that it announced without descriptor"
     )
-    parser.add_argument("--profile", metavar="FILE|NAME", help="what is known about the client")
     parser.add_argument("--time-limit", type=_seconds, metavar="SECONDS", help="end the run after so long (no limit)")
     parser.add_argument("--device", default="testdev", metavar="NAME", help="the device to serve (testdev)")
     parser.add_argument("--max-msg-fds", type=int, metavar="N")
@@ -48,15 +43,14 @@ def register(kinds: Any) -> None:
     parser.add_argument("--max-dma-maps", type=int, metavar="N")
     parser.add_argument("--no-twin-socket", action="store_true", help="send commands to the client on the main socket")
     parser.add_argument("--trace", action="store_true", help="print every message as it comes, on standard error")
-    for kind in ("json", "junit", "tap", "html", "markdown", "text"):
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
+    reporting.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve one client, write the reports; the exit status is that of the report."""
     from vfio_user_conformance.profile import Profile, load
-    from vfio_user_conformance.verdict import Report, compare
+    from vfio_user_conformance.verdict import Report
     from vfio_user_conformance.witness.catalogue import CHECKS, EVERY, select
     from vfio_user_conformance.witness.observer import PATIENCE, Witness
 
@@ -68,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.fault and (options.spawn or options.listen):
         raise UsageError("--fault is for the built-in client")
+    reporting.check(options)
     profile = load(options.profile) if options.profile else Profile()
     # Nothing about the built-in client is slow, and some of its faults leave a side waiting for what never comes.
     patience = 0.5 if options.fault else PATIENCE
@@ -79,10 +74,8 @@ def run(options: argparse.Namespace) -> int:
     name = _serve(bench, options)
     seconds = time.monotonic() - started
     results = [*witness.results(bench.stderr), *(one for one in bench.program if one.ident in chosen)]
-    marked, stale = compare(results, profile.known, EVERY, datetime.now().astimezone().date())
-    report = Report(name, profile.name, options.strict, tuple(marked), seconds, "", tuple(stale), side="client")
-    _tell(report, options)
-    return report.status
+    report = Report(name, profile.name, options.strict, tuple(results), seconds, side="client")
+    return reporting.conclude(options, "client", report, profile, EVERY)
 
 
 def _bench(options: argparse.Namespace, witness: Any) -> "Bench":
@@ -140,33 +133,6 @@ def _words(command: str) -> list[str]:
 
 def _told(seen: Any) -> None:
     print(json.dumps(seen.as_dict()), file=sys.stderr)
-
-
-def _tell(report: "Report", options: argparse.Namespace) -> None:
-    """Write the reports that were asked for, and the one for the terminal."""
-    from vfio_user_conformance.report import html, junit, markdown, tap, text
-    from vfio_user_conformance.report import json as plain
-
-    again = ["vfio-user", "conformance", "client"]
-    for name in ("spawn", "listen", "profile", "allow", "fault"):
-        if getattr(options, name):
-            again += [f"--{name}", getattr(options, name)]
-    told = text.render(report, again=shlex.join(again))
-    for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
-        if path := getattr(options, kind):
-            _write(path, form.render(report))
-    if options.text:
-        _write(options.text, told)
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-        told = text.render(report, again=shlex.join(again), color=True)
-    sys.stdout.write(told)
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
 
 
 def _seconds(text: str) -> float:

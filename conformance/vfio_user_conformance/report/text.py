@@ -12,7 +12,9 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
     """The report; ``again`` is the command that runs a case once more, before its options."""
     lines = [report.about, ""]
     for result in report.findings:
-        lines += [*_finding(result, again, color), ""]
+        replayed = result.evidence and report.side == "server"
+        repeat = f"vfio-user conformance replay {result.evidence}" if replayed else f"{again} --select {result.ident}"
+        lines += [*_finding(result, repeat, color), ""]
     deviations = [one for one in report.results if one.outcome is Outcome.DEVIATION and not one.known]
     if deviations and not report.strict:
         lines += [f"{_paint('deviation', _YELLOW, color)} {one.ident}: {_short(one.reason)}" for one in deviations] + [
@@ -25,18 +27,15 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
     return "\n".join(lines) + "\n"
 
 
-def _finding(result: Result, again: str, color: bool) -> list[str]:
+def _finding(result: Result, repeat: str, color: bool) -> list[str]:
     broken = REQUIREMENTS[result.broken or result.requirement]
-    replay = (
-        f"vfio-user conformance replay {result.evidence}" if result.evidence else f"{again} --select {result.ident}"
-    )
     return [
         f"{_paint(result.outcome, _RED, color)} {result.ident}: {_short(result.reason)}",
         f"  {broken.level:9} {broken.ident}: {broken.text}",
         f"  sent      {_short(result.stimulus)}",
         f"  expected  {_short(result.expected)}",
         f"  came      {_short(result.came) or 'nothing'}",
-        f"  again     {replay}",
+        f"  again     {repeat}",
     ]
 
 

@@ -1,0 +1,104 @@
+"""How every conformance run ends: known findings, evidence, reports; and the options that ask for them."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vfio_user_proto.errors import UsageError
+
+if TYPE_CHECKING:
+    from vfio_user_conformance.profile import Profile
+    from vfio_user_conformance.verdict import Report
+
+# The forms that a report is written in.
+_KINDS: Final = ("json", "junit", "tap", "html", "markdown", "text")
+# The options that make the same run again, of those that a command has.
+_AGAIN: Final = ("socket", "spawn", "listen", "profile", "allow", "fault", "seed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --strict, --profile, --known, --update-known, --evidence, and one option for each form of report."""
+    parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
+    parser.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
+    parser.add_argument("--known", metavar="FILE", help="known findings, instead of those in the profile")
+    parser.add_argument("--update-known", action="store_true", help="write what was found into that file")
+    parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding")
+    for kind in _KINDS:
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise UsageError where the results of a run could not be written, before there are any."""
+    from vfio_user_conformance.profile import load
+
+    if options.update_known and not (options.known or options.profile):
+        raise UsageError("--update-known needs --known or --profile: the file to write")
+    if options.known:
+        load(options.known)
+    if options.evidence is not None:
+        try:
+            options.evidence.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{options.evidence}: {error.strerror}") from None
+    for path in filter(None, (getattr(options, kind) for kind in _KINDS)):
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: {path.parent} is no directory")
+
+
+def conclude(
+    options: argparse.Namespace, command: str, report: "Report", profile: "Profile", every: Collection[str]
+) -> int:
+    """Keep what was found, mark what is known, write the reports; returns the exit status.
+
+    ``report`` has the results as they came, ``every`` all idents that a list of known findings may name. ``command`` is what
+    follows ``vfio-user conformance`` in the line that makes the run again.
+    """
+    from vfio_user_conformance.evidence import keep
+    from vfio_user_conformance.profile import load, path_of, update_known
+    from vfio_user_conformance.verdict import compare, updated
+
+    results = list(report.results)
+    if options.evidence is not None:
+        results = [keep(each, report, options.evidence) for each in results]
+    known = load(options.known).known if options.known else profile.known
+    if options.update_known:
+        known = tuple(updated(results, known))
+        update_known(path_of(options.known or options.profile), known)
+    marked, stale = compare(results, known, every, datetime.now().astimezone().date())
+    done = replace(report, results=tuple(marked), stale=tuple(stale))
+    _tell(done, options, command)
+    return done.status
+
+
+def _tell(report: "Report", options: argparse.Namespace, command: str) -> None:
+    """Write the reports that were asked for, and the one for the terminal."""
+    from vfio_user_conformance.report import html, junit, markdown, tap, text
+    from vfio_user_conformance.report import json as plain
+
+    again = ["vfio-user", "conformance", command]
+    for name in _AGAIN:
+        if value := getattr(options, name, None):
+            again += [f"--{name}", str(value)]
+    told = text.render(report, again=shlex.join(again))
+    for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
+        if path := getattr(options, kind):
+            write(path, form.render(report))
+    if options.text:
+        write(options.text, told)
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        told = text.render(report, again=shlex.join(again), color=True)
+    sys.stdout.write(told)
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file. Raises UsageError."""
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
