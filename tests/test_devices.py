@@ -12,7 +12,7 @@ from serving import Client, Serving, eventfds, memfd, rung
 from vfio_user_proto import regioncaps, unix
 from vfio_user_proto.devices import DEVICES, testdev
 from vfio_user_proto.devices.minimal import MinimalDevice
-from vfio_user_proto.devices.pci import BAR0, BAR2, BAR4, CONFIG, INTX, MSIX, ConfigSpace, msix
+from vfio_user_proto.devices.pci import BAR0, BAR2, BAR3, BAR4, BAR5, CONFIG, INTX, MSIX, ConfigSpace, msix
 from vfio_user_proto.messages import (
     Command,
     DeviceGetInfoRequest,
@@ -133,7 +133,7 @@ def test_minimal_device_counts_and_interrupts(no_leak: None) -> None:
 
 def test_identity_and_read_only_registers(client: Client) -> None:
     assert client.read(BAR0, 0, 4) == b"VTFD"
-    for offset in (0, testdev.KICKS, testdev.STATUS, testdev.MSIX_PENDING, 0x700):
+    for offset in (0, testdev.BELLS, testdev.STATUS, testdev.MSIX_PENDING, 0x700):
         before = client.number(offset)
         client.set(offset, 0xFFFFFFFF)
         assert client.number(offset) == before
@@ -180,13 +180,26 @@ def test_mapped_areas_and_messages_see_the_same_memory(client: Client) -> None:
 
 
 def test_doorbells_by_message_count_like_kicks(client: Client) -> None:
+    client.write(BAR3, 0, b"port")
     client.write(BAR4, 0, b"any!")
     client.write(BAR4, 4, b"\x5a\0\0\0")
     client.write(BAR4, 4, b"\x5b\0\0\0")
     client.write(BAR4, 0, b"no")
-    client.write(BAR4, 0x180, b"posted")
-    assert (client.number(testdev.KICKS), client.number(testdev.RECORDS)) == (2, 1)
+    client.write(BAR4, 16, b"\1")
+    client.write(BAR5, 8, b"8 bytes!")
+    bells = [client.read(BAR0, testdev.BELLS + testdev.BELL_SIZE * number, testdev.BELL_SIZE) for number in range(10)]
+    rung = {number: bell[8:] for number, bell in enumerate(bells) if bell[:8] != bytes(8)}
+    words = {0: b"port", 1: b"any!", 2: b"\x5a\0\0\0", 6: b"\1\0\0\0"}
+    assert rung == {**{number: word + bytes(4) for number, word in words.items()}, 8: b"8 bytes!"}
     assert client.read(BAR4, 0, 4) == bytes(4)
+
+
+@pytest.mark.parametrize(("bar", "offset"), [(BAR3, 8), (BAR4, 0x180), (BAR4, 0x200)])
+def test_windows_are_memory_by_message_too(client: Client, bar: int, offset: int) -> None:
+    client.write(bar, offset, b"word")
+    assert client.read(bar, offset, 6) == b"word\0\0"
+    client.ask(Command.DEVICE_RESET)
+    assert client.read(bar, offset, 4) == bytes(4)
 
 
 def transfer(client: Client, operation: int, address: int, length: int) -> tuple[int, int, int]:

@@ -135,30 +135,36 @@ class IoFdRegion:
         return None
 
     def renew(self) -> None:
-        """Replace every descriptor; ``io_fds`` changes. Not while a client is attached."""
-        self.close()
-        self._open()
+        """Replace every descriptor; ``io_fds`` changes. Not while a client is attached.
+
+        Where no more can be opened the former ones stay.
+        """
+        former = self._opened
+        with contextlib.suppress(OSError):
+            self._open()
+            former.close()
 
     def close(self) -> None:
         """Close the descriptors."""
-        for eventfd in self._eventfds.values():
-            os.close(eventfd)
-        if self._has_shadow:
-            os.close(self._memory)
-        if self._has_window:
-            self._ours.close()
-            self._theirs.close()
+        self._opened.close()
 
     def _open(self) -> None:
+        """Open every descriptor, or none: OSError."""
         keys = dict.fromkeys(_key(number, entry) for number, entry in self._doorbells())
-        self._eventfds = {key: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for key in keys}
-        if self._has_shadow:
-            self._memory = os.memfd_create("shadow", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            os.ftruncate(self._memory, self._size)
-            fcntl.fcntl(self._memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        if self._has_window:
-            self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._ours.setblocking(False)
+        with contextlib.ExitStack() as opened:
+            eventfds = dict[str, int]()
+            for key in keys:
+                eventfds[key] = _owned(opened, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+            memory = -1
+            if self._has_shadow:
+                memory = _owned(opened, os.memfd_create("shadow", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+                os.ftruncate(memory, self._size)
+                fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            if self._has_window:
+                ours, theirs = map(opened.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                ours.setblocking(False)
+                self._ours, self._theirs = ours, theirs
+            self._eventfds, self._memory, self._opened = eventfds, memory, opened.pop_all()
 
     def _doorbells(self) -> Iterator[tuple[int, Doorbell]]:
         for number, entry in enumerate(self._entries):
@@ -242,6 +248,11 @@ class IoFdRegion:
         if command.cmd == IoregionfdCommand.WRITE and entry is not None:
             entry.registers.write_register(offset, size, command.data & ones)
         return 0 if command.size_resp & SizeResp.RESP else None
+
+
+def _owned(opened: contextlib.ExitStack, fd: int) -> int:
+    opened.callback(os.close, fd)
+    return fd
 
 
 def _drain(eventfd: int) -> int:

@@ -1,9 +1,10 @@
 """The test device: everything that a client, the conformance suite or a fuzzer can exercise, by registers.
 
 Regions: BAR0, 4 KiB of registers and scratch RAM; BAR2, 16 KiB in a memfd, of which the areas 0x1000-0x1fff and
-0x3000-0x3fff can be mapped; BAR4, 4 KiB of doorbells, also reached through descriptors; 7, configuration space; 9, 2 MiB of
-RAM of a device-specific type. Interrupts: 1 INTx, 1 MSI, 4 MSI-X, 1 ERR, 1 REQ. It migrates, with PRE_COPY: the contents of
-these regions are its state. At rest it keeps what is written to it, but a DMA fails with EBUSY and no interrupt is raised.
+0x3000-0x3fff can be mapped; BAR3, 16 I/O ports, BAR4 and BAR5, 4 KiB each, doorbells and windows that are also reached
+through descriptors; 7, configuration space; 9, 2 MiB of RAM of a device-specific type. Interrupts: 1 INTx, 1 MSI, 4 MSI-X,
+1 ERR, 1 REQ. It migrates, with PRE_COPY: the contents of these regions are its state. At rest it keeps what is written to it,
+but a DMA fails with EBUSY and no interrupt is raised.
 
 BAR0, little endian; what is not listed reads as zero and ignores writes:
 
@@ -11,8 +12,6 @@ BAR0, little endian; what is not listed reads as zero and ignores writes:
     offset  bytes  access  what
     ======  =====  ======  =====================================================================================
     0x000   4      read    0x44465456, "VTFD"
-    0x004   4      read    how often the eventfd doorbells rang
-    0x008   4      read    how many records came through the ioregionfd doorbell
     0x100   8      both    DMA: IOVA of client memory
     0x108   4      both    DMA: length in bytes, at most 16 MiB
     0x10c   4      write   DMA: 1 writes client memory with the pattern, 2 reads it; done when the reply comes
@@ -23,33 +22,65 @@ BAR0, little endian; what is not listed reads as zero and ignores writes:
     0x120   4      both    DMA: MSI-X vector raised when it is over; 0xffffffff, as at the start, for none
     0x130   4      write   raise an interrupt: kind * 65536 + vector
     0x134   4      read    how many times the client masked or unmasked something
+    0x200   176    read    doorbells, 16 bytes each: 8 that count how often it rang; 8 with the last value, which has
+                           all bits set where no value was told
     0x400   64     both    MSI-X table, plain memory
     0x440   8      read    MSI-X pending bits, always zero
     0x800   2048   both    scratch RAM
     ======  =====  ======  =====================================================================================
 
-BAR4: an eventfd covers 4 bytes at 0x000 and 4 bytes at 0x004 (the latter only for the value 0x5a), an ioregionfd
-with posted writes covers 0x100-0x1ff. A message that writes to one of these places counts like a kick.
+Doorbells and windows; a message that writes to one of them does what a kick or a command does. What is in no window reads
+as zero:
+
+    ======  =======  ======  ===============================================================================
+    region  offset   bytes   what
+    ======  =======  ======  ===============================================================================
+    BAR3    0x000    4       doorbell 0, an ioeventfd for an I/O port
+    BAR3    0x008    8       RAM, an ioregionfd of its own whose writes are answered
+    BAR4    0x000    4       doorbell 1, an ioeventfd
+    BAR4    0x004    4       doorbell 2, an ioeventfd for the value 0x5a alone, and 3, another one for 0xa5
+    BAR4    0x008    4, 4    doorbells 4 and 5, which share one ioeventfd: each kick counts for both
+    BAR4    0x010    any     doorbell 6, an ioeventfd for stores of any width
+    BAR4    0x100    0x100   RAM, an ioregionfd with posted writes
+    BAR4    0x200    0x100   RAM, the same ioregionfd, writes are answered
+    BAR5    0x000    4       doorbell 7, an ioeventfd with shadow memory
+    BAR5    0x008    8       doorbell 8, an ioeventfd with shadow memory
+    BAR5    0x010    4       doorbell 9, an ioeventfd without
+    ======  =======  ======  ===============================================================================
 """
 
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
-import socket
+import sys
 import zlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
-from vfio_user_proto.device import Description, Device, Host, IoFds, Irq, Region
-from vfio_user_proto.devices.pci import BAR0, BAR2, BAR4, CONFIG, ERR, INTX, MSI, MSIX, REQ, ConfigSpace, msi, msix
+from vfio_user_proto.device import Description, Device, Host, Irq, Region
+from vfio_user_proto.devices.pci import (
+    BAR0,
+    BAR2,
+    BAR3,
+    BAR4,
+    BAR5,
+    CONFIG,
+    ERR,
+    INTX,
+    MSI,
+    MSIX,
+    REQ,
+    ConfigSpace,
+    msi,
+    msix,
+)
+from vfio_user_proto.iofds import Doorbell, IoFdRegion, Window
 from vfio_user_proto.messages import (
     DeviceState,
-    IoeventfdFlags,
-    IoeventfdSubRegion,
-    IoFdType,
-    IoregionfdSubRegion,
-    IoregionFlags,
     IrqInfoFlags,
     IrqSetFlags,
     MigrationFlags,
@@ -60,14 +91,15 @@ from vfio_user_proto.messages import (
 RAM: Final = 9
 BAR2_SIZE, RAM_SIZE = 16384, 2 << 20
 MAX_DMA: Final = 16 << 20
-RECORD: Final = 32  # bytes of one ioregionfd command
 NO_VECTOR: Final = 0xFFFFFFFF
 IDENTITY: Final = b"VTFD"
 
 # Registers of BAR0: offset -> (name, bytes).
 ADDRESS, LENGTH, GO, STATUS, ERRNO, CRC, PATTERN, VECTOR = 0x100, 0x108, 0x10C, 0x110, 0x114, 0x118, 0x11C, 0x120
 RAISE, MASKED = 0x130, 0x134
-KICKS, RECORDS = 0x004, 0x008
+BELLS: Final = 0x200
+BELL_SIZE: Final = 16
+NO_VALUE: Final = (1 << 64) - 1
 MSIX_TABLE, MSIX_PENDING, SCRATCH = 0x400, 0x440, 0x800
 _WORKING: Final = (DeviceState.RUNNING, DeviceState.PRE_COPY)
 # Bytes of BAR0 that keep what is written to them.
@@ -84,7 +116,8 @@ class TestDevice(Device):
             vendor=0x5646,
             device=0x5444,
             class_code=0xFF0000,
-            bars={0: 4096, 2: BAR2_SIZE, 4: 4096},
+            bars={0: 4096, 2: BAR2_SIZE, 4: 4096, 5: 4096},
+            ports={3: 16},
             interrupt_pin=1,
             capabilities=[msix(4, bar=0, table=MSIX_TABLE, pending=MSIX_PENDING), msi(1)],
         )
@@ -99,7 +132,7 @@ class TestDevice(Device):
                     fd=self.memory_fd,
                     areas=(SparseMmapArea(offset=0x1000, size=0x1000), SparseMmapArea(offset=0x3000, size=0x1000)),
                 ),
-                BAR4: Region(4096, io_fds=self._io_fds()),
+                **self._with_io_fds(),
                 CONFIG: Region(self.config.size),
                 RAM: Region(RAM_SIZE, type=RegionType(type=0x80005646, subtype=1)),
             },
@@ -119,20 +152,22 @@ class TestDevice(Device):
 
     def attach(self, host: Host) -> None:
         self._host = host
-        host.watch(self.doorbell, self._kicked)
-        host.watch(self.matching, self._kicked)
-        host.watch(self.ioregion.fileno(), self._recorded)
+        for each in self.io_fds.values():
+            each.attach(host)
 
     def detach(self) -> None:
         self._host = None
+        for each in self.io_fds.values():
+            each.renew()
+        self.description = replace(self.description, regions={**self.description.regions, **self._with_io_fds()})
 
     def region_read(self, index: int, offset: int, count: int) -> bytes:
         if index == CONFIG:
             return self.config.read(offset, count)
         if index == BAR2:
             return os.pread(self.memory_fd, count, offset)
-        if index == BAR4:
-            return bytes(count)
+        if index in self._windows:
+            return bytes(self._windows[index][offset : offset + count])
         with memoryview(self._bar0 if index == BAR0 else self._ram) as memory:
             return bytes(memory[offset : offset + count])
 
@@ -143,14 +178,15 @@ class TestDevice(Device):
             os.pwrite(self.memory_fd, data, offset)
         elif index == RAM:
             self._ram[offset : offset + len(data)] = data
-        elif index == BAR4:
-            self._ring(offset, data)
+        elif index in self.io_fds:
+            self.io_fds[index].write(offset, data)
         else:
             self._store(offset, data)
 
     def reset(self) -> None:
         self.config.reset()
-        self._bar0[:], self._ram[:] = bytes(4096), bytes(RAM_SIZE)
+        for memory in (self._bar0, self._ram, *self._windows.values()):
+            memory[:] = bytes(len(memory))
         self._bar0[:4] = IDENTITY
         self._set(PATTERN, 3)
         self._set(VECTOR, NO_VECTOR)
@@ -160,17 +196,22 @@ class TestDevice(Device):
         self._set(MASKED, self._get(MASKED) + 1)
 
     def save(self) -> bytes:
-        config = self.config.read(0, self.config.size)
-        return bytes(self._bar0) + config + os.pread(self.memory_fd, BAR2_SIZE, 0) + bytes(self._ram)
+        config, bar2 = self.config.read(0, self.config.size), os.pread(self.memory_fd, BAR2_SIZE, 0)
+        return b"".join((self._bar0, config, bar2, self._ram, *self._windows.values()))
 
     def load(self, state: bytes) -> None:
-        bar2 = 4096 + self.config.size
-        if len(state) != bar2 + BAR2_SIZE + RAM_SIZE or state[:4] != IDENTITY:
+        memories = (self._ram, *self._windows.values())
+        sizes = (4096, self.config.size, BAR2_SIZE, *map(len, memories))
+        if len(state) != sum(sizes) or state[:4] != IDENTITY:
             raise ValueError("no state of a test device")
-        self._bar0[:], self._ram[:] = state[:4096], state[bar2 + BAR2_SIZE :]
+        ends = list(itertools.accumulate(sizes))
+        bar0, config, bar2, *rest = (state[end - size : end] for size, end in zip(sizes, ends, strict=True))
+        self._bar0[:] = bar0
         self.config.reset()
-        self.config.write(0, state[4096:bar2])
-        os.pwrite(self.memory_fd, state[bar2 : bar2 + BAR2_SIZE], 0)
+        self.config.write(0, config)
+        os.pwrite(self.memory_fd, bar2, 0)
+        for memory, content in zip(memories, rest, strict=True):
+            memory[:] = content
 
     def close(self) -> None:
         self._opened.close()
@@ -180,34 +221,40 @@ class TestDevice(Device):
         opened.callback(os.close, self.memory_fd)
         os.ftruncate(self.memory_fd, BAR2_SIZE)
         fcntl.fcntl(self.memory_fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self.doorbell, self.matching = _doorbell(opened), _doorbell(opened)
-        self.ioregion, self.ioregion_of_client = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        opened.callback(self.ioregion.close)
-        opened.callback(self.ioregion_of_client.close)
-        self.ioregion.setblocking(False)
+        ports, memory = _Windows(16), _Windows(4096)
+        self._windows = {BAR3: ports, BAR4: memory, BAR5: _Windows(4096)}
+        count = itertools.count()
 
-    def _io_fds(self) -> IoFds:
-        sub_regions = (
-            IoeventfdSubRegion(offset=0, size=4, fd_index=0, type=IoFdType.IOEVENTFD),
-            IoeventfdSubRegion(
-                offset=4, size=4, fd_index=1, type=IoFdType.IOEVENTFD, flags=IoeventfdFlags.DATAMATCH, datamatch=0x5A
-            ),
-            IoregionfdSubRegion(
-                offset=0x100,
-                size=0x100,
-                fd_index=2,
-                type=IoFdType.IOREGIONFD,
-                flags=IoregionFlags.POSTED_WRITES,
-                user_data=0x100,
-            ),
-        )
-        return IoFds(sub_regions, (self.doorbell, self.matching, self.ioregion_of_client.fileno()))
+        def bell(offset: int, size: int, **more: Any) -> Doorbell:
+            return Doorbell(offset, size, partial(self._rung, next(count)), **more)
+
+        entries: Mapping[int, Sequence[Doorbell | Window]] = {
+            BAR3: [bell(0, 4, ports=True), Window(8, 8, ports, ports=True)],
+            BAR4: [
+                bell(0, 4),
+                bell(4, 4, match=0x5A),
+                bell(4, 4, match=0xA5),
+                bell(8, 4, share="both"),
+                bell(12, 4, share="both"),
+                bell(16, 0),
+                Window(0x100, 0x100, memory, posted=True),
+                Window(0x200, 0x100, memory),
+            ],
+            BAR5: [bell(0, 4, shadow=True), bell(8, 8, shadow=True), bell(16, 4)],
+        }
+        self.io_fds = dict[int, IoFdRegion]()
+        for index, each in entries.items():
+            self.io_fds[index] = IoFdRegion(len(self._windows[index]), each)
+            opened.callback(self.io_fds[index].close)
+
+    def _with_io_fds(self) -> dict[int, Region]:
+        return {index: Region(len(self._windows[index]), io_fds=each.io_fds) for index, each in self.io_fds.items()}
 
     def _get(self, offset: int, size: int = 4) -> int:
         return int.from_bytes(self._bar0[offset : offset + size], "little")
 
-    def _set(self, offset: int, value: int) -> None:
-        self._bar0[offset : offset + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
+    def _set(self, offset: int, value: int, size: int = 4) -> None:
+        self._bar0[offset : offset + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
     def _store(self, offset: int, data: bytes) -> None:
         """A write to BAR0: what is memory keeps it, and two registers act."""
@@ -248,29 +295,20 @@ class TestDevice(Device):
         if self._get(VECTOR) != NO_VECTOR:
             self._raise(MSIX, self._get(VECTOR))
 
-    def _ring(self, offset: int, data: bytes) -> None:
-        """A message wrote to BAR4."""
-        if (offset, len(data)) == (0, 4) or (offset, data) == (4, b"\x5a\0\0\0"):
-            self._set(KICKS, self._get(KICKS) + 1)
-        elif 0x100 <= offset < 0x200:
-            self._set(RECORDS, self._get(RECORDS) + 1)
-
-    def _kicked(self) -> None:
-        for fd in (self.doorbell, self.matching):
-            with contextlib.suppress(BlockingIOError):
-                self._set(KICKS, self._get(KICKS) + os.eventfd_read(fd))
-
-    def _recorded(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            record = self.ioregion.recv(RECORD)
-            if len(record) == RECORD:
-                self._set(RECORDS, self._get(RECORDS) + 1)
+    def _rung(self, number: int, value: int | None, times: int) -> None:
+        at = BELLS + BELL_SIZE * number
+        self._set(at, self._get(at, 8) + times, 8)
+        self._set(at + 8, NO_VALUE if value is None else value, 8)
 
 
-def _doorbell(opened: contextlib.ExitStack) -> int:
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    opened.callback(os.close, fd)
-    return fd
+class _Windows(bytearray):
+    """A region that keeps what is written to its windows (``iofds.Registers``)."""
+
+    def read_register(self, offset: int, size: int) -> int:
+        return int.from_bytes(self[offset : offset + size], sys.byteorder)
+
+    def write_register(self, offset: int, size: int, value: int) -> None:
+        self[offset : offset + size] = value.to_bytes(size, sys.byteorder)
 
 
 def pattern(length: int, start: int) -> bytes:
