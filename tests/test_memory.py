@@ -1,9 +1,11 @@
 # The table of client memory: what may be mapped, and reading and writing it by IOVA.
+import contextlib
 import errno
 import fcntl
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from serving import memfd
@@ -239,3 +241,110 @@ def test_file_that_was_cut_makes_access_fail_and_does_not_grow(table: DmaMap) ->
                 access()
             assert refused.value.errno == errno.EFAULT
         assert os.fstat(fd).st_size == PAGE
+
+
+# Files of huge pages
+
+
+HUGE = 2 << 20
+
+
+@contextlib.contextmanager
+def huge_pages(size: int) -> Iterator[int]:
+    """A memfd of huge pages of 2 MiB; the test is skipped where the machine has none."""
+    fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB)
+    try:
+        os.ftruncate(fd, size)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as problem:
+            pytest.skip(f"no huge pages of 2 MiB are free ({problem.strerror}): see /proc/sys/vm/nr_hugepages")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def like_huge_pages(size: int) -> Iterator[int]:
+    """A memfd that pwrite refuses, as it does one of huge pages."""
+    write = os.pwrite
+
+    def refusing(fd: int, data: bytes, offset: int) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:test"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return write(fd, data, offset)
+
+    with memfd(size) as fd, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", refusing)
+        yield fd
+
+
+@pytest.fixture(params=[huge_pages, like_huge_pages])
+def huge(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The descriptor of a file of two huge pages, or of one that behaves like it."""
+    with request.param(2 * HUGE) as fd:
+        yield fd
+
+
+def test_file_of_huge_pages_is_written_and_read(table: DmaMap, huge: int) -> None:
+    table.map(region(0, 2 * HUGE, huge))
+    data = bytes(i % 251 for i in range(10_000))
+    table.write(HUGE - 5000, data)
+    table.write(2 * HUGE - 1, b"z")
+    assert os.pread(huge, 10_000, HUGE - 5000) == table.read(HUGE - 5000, 10_000) == data
+    assert os.pread(huge, 2, 2 * HUGE - 2) == b"\0z"
+
+
+def test_region_may_begin_and_end_inside_a_huge_page(table: DmaMap, huge: int) -> None:
+    for _ in range(2):
+        table.map(region(0x10000, HUGE, huge, offset=3 * PAGE))
+        table.write(0x10000, b"first")
+        table.write(0x10000 + HUGE - 4, b"last")
+        table.unmap(0x10000, HUGE)
+    assert (os.pread(huge, 5, 3 * PAGE), os.pread(huge, 4, HUGE + 3 * PAGE - 4)) == (b"first", b"last")
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:test" in line]
+    assert mapped == []
+
+
+def test_file_of_huge_pages_that_was_cut_makes_access_fail(
+    table: DmaMap, huge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is cut after we have looked at its size."""
+    table.map(region(0, 2 * HUGE, huge))
+    table.write(2 * HUGE - 2, b"ok")
+    before = os.fstat(huge)
+    os.ftruncate(huge, HUGE)
+    for write in (lambda: table.write(HUGE, b"x"), lambda: table.write(HUGE - 1, b"xy")):
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"shorter than it was|Bad address") as refused:
+                write()
+            assert refused.value.errno == errno.EFAULT
+            monkeypatch.setattr(os, "fstat", lambda fd: before)
+        monkeypatch.undo()
+    assert os.fstat(huge).st_size == HUGE
+    table.write(HUGE - 1, b"!")
+
+
+def test_memory_of_huge_pages_that_is_only_read_is_not_mapped(table: DmaMap, huge: int) -> None:
+    table.map(region(0, 2 * HUGE, huge, access="r"))
+    assert table.read(HUGE, 4) == bytes(4)
+    assert "memfd:test" not in Path("/proc/self/maps").read_text()
+
+
+def test_more_huge_pages_than_there_are_is_refused(table: DmaMap) -> None:
+    """Nothing is there yet, and the pages cannot be promised."""
+    with huge_pages(HUGE), memfd(0, os.MFD_HUGETLB | os.MFD_HUGE_2MB) as fd:
+        os.ftruncate(fd, 1 << 40)
+        assert refusal(table, region(0, 1 << 40, fd)) == errno.ENOMEM
+
+
+def test_file_of_huge_pages_that_gets_shorter_while_it_is_mapped_is_refused(
+    table: DmaMap, huge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = region(0, 2 * HUGE, huge)
+
+    def cut(*arguments: object, **options: object) -> None:
+        raise ValueError("mmap length is greater than file size")
+
+    monkeypatch.setattr("mmap.mmap", cut)
+    assert refusal(table, wrong) == errno.EINVAL

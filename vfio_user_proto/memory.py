@@ -2,13 +2,12 @@
 
 import errno
 import fcntl
+import mmap
 import os
 import stat
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
-
-from vfio_user_proto import unix
 
 _READ_ONLY_SEALS: Final = fcntl.F_SEAL_WRITE | getattr(fcntl, "F_SEAL_FUTURE_WRITE", 0x10)
 
@@ -39,9 +38,10 @@ class Region(NamedTuple):
 class DmaMap:
     """The table of regions, sorted by address, none over another.
 
-    Descriptors are read and written with pread and pwrite, never mapped: a client that truncates its file then makes an
-    access fail (EFAULT) instead of killing the server. All methods refuse by raising OSError. ``wrote`` gets the address and
-    count of each write before it is done.
+    Descriptors are read and written with pread and pwrite: a client that truncates its file then makes an access fail
+    (EFAULT), where an access to mapped memory would kill the server. A file that cannot be written that way, one of
+    hugetlbfs, is mapped, but only the kernel touches that memory. All methods refuse by raising OSError. ``wrote`` gets the
+    address and count of each write before it is done.
     """
 
     def __init__(self, transfer: Transfer, *, max_regions: int = 65535, page_size: int = 4096) -> None:
@@ -50,6 +50,7 @@ class DmaMap:
         self._transfer = transfer
         self._addresses: list[int] = []
         self._regions: list[Region] = []
+        self._huge: dict[int, _HugePages] = {}  # by address
 
     def __len__(self) -> int:
         return len(self._regions)
@@ -59,7 +60,7 @@ class DmaMap:
 
         EINVAL for a size of 0, an end beyond 2^64, no page boundary, or a descriptor that is no regular file or too short;
         EEXIST over a region that is there; ENOSPC for one too many; EACCES or EPERM for a file that forbids what the region
-        allows. The descriptor then stays the caller's.
+        allows; ENOMEM where there are not the huge pages for it. The descriptor then stays the caller's.
         """
         address, size = region.address, region.size
         if not size or address + size > 1 << 64 or (address | size | region.offset) % self.page_size:
@@ -75,6 +76,8 @@ class DmaMap:
             raise OSError(errno.ENOSPC, "too many regions")
         if region.fd is not None:
             _check_file(region, region.fd)
+            if region.writeable and not _takes_writes(region.fd):
+                self._huge[address] = _HugePages(region.fd, region.offset, size)
         self._addresses.insert(place, address)
         self._regions.insert(place, region)
 
@@ -84,13 +87,12 @@ class DmaMap:
         if place < 0 or self._regions[place][:2] != (address, size):
             raise OSError(errno.ENOENT, "no such region")
         del self._addresses[place]
-        fd = self._regions.pop(place).fd
-        if fd is not None:
-            os.close(fd)
+        self._release(self._regions.pop(place))
 
     def clear(self) -> None:
         """Remove every region and close the descriptors."""
-        unix.close_all(region.fd for region in self._regions if region.fd is not None)
+        for region in self._regions:
+            self._release(region)
         self._addresses.clear()
         self._regions.clear()
 
@@ -141,18 +143,70 @@ class DmaMap:
     def _write(self, region: Region, at: int, data: bytes) -> None:
         if region.fd is not None:
             place = region.offset + at
+            done = -1
             # Writing beyond the end would make the file longer.
-            if os.fstat(region.fd).st_size < place + len(data) or os.pwrite(region.fd, data, place) < len(data):
+            if os.fstat(region.fd).st_size >= place + len(data):
+                huge = self._huge.get(region.address)
+                done = os.pwrite(region.fd, data, place) if huge is None else huge.write(at, data)
+            if done < len(data):
                 raise OSError(errno.EFAULT, "the file behind the memory is shorter than it was")
             return
         limit = self._limit()
         for start in range(0, len(data), limit):
             self._transfer.dma_write(region.address + at + start, data[start : start + limit])
 
+    def _release(self, region: Region) -> None:
+        if region.fd is not None:
+            os.close(region.fd)
+        huge = self._huge.pop(region.address, None)
+        if huge is not None:
+            huge.close()
+
     def _limit(self) -> int:
         if not self._transfer.limit:
             raise OSError(errno.EOPNOTSUPP, "the client takes no data in messages")
         return self._transfer.limit
+
+
+class _HugePages:
+    """``size`` bytes from ``offset`` on of a file of huge pages, which can be written only where it is mapped.
+
+    The kernel copies, from a file of ours: where the client has made its own shorter, or the machine has no page left, that is
+    an error (EFAULT), while a store of ours would be answered with SIGBUS. Raises OSError where it cannot be mapped.
+    """
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        page = os.fstat(fd).st_blksize
+        first = offset // page * page
+        end = -(-(offset + size) // page) * page
+        try:
+            self._memory = mmap.mmap(fd, end - first, offset=first)
+        except ValueError as problem:
+            raise OSError(errno.EINVAL, str(problem)) from None
+        self._start = offset - first
+
+    def write(self, at: int, data: bytes) -> int:
+        """Store ``data`` at ``at``; returns how many bytes were."""
+        copy = os.memfd_create("dma-write", os.MFD_CLOEXEC)
+        try:
+            os.pwrite(copy, data, 0)
+            start = self._start + at
+            with memoryview(self._memory) as whole, whole[start : start + len(data)] as part:
+                return os.preadv(copy, [part], 0)
+        finally:
+            os.close(copy)
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+def _takes_writes(fd: int) -> bool:
+    """Whether pwrite works, found out with no byte; the files of hugetlbfs refuse it (EINVAL)."""
+    try:
+        os.pwrite(fd, b"", 0)
+    except OSError:
+        return False
+    return True
 
 
 def _check_file(region: Region, fd: int) -> None:
