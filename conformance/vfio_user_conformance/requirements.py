@@ -580,6 +580,13 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "A command without descriptor succeeds, and later accesses to the range are messages.",
         ),
         Requirement(
+            "dma-map.file-offset",
+            "should",
+            "server",
+            "VFIO_USER_DMA_MAP / Request",
+            "With a descriptor, an access to IOVA address + n reaches byte offset + n of the file.",
+        ),
+        Requirement(
             "dma-map.offset-zero",
             "should",
             "client",
