@@ -7,7 +7,6 @@ from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.profile import HAZARDS, Profile, Scratch
-from vfio_user_conformance.target import End
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import DecodeError, TargetError
@@ -20,6 +19,7 @@ from vfio_user_proto.messages import (
     MessageType,
     VersionRequest,
 )
+from vfio_user_proto.program import End
 from vfio_user_proto.unix import Stream
 from vfio_user_proto.wire import Message
 

@@ -9,11 +9,11 @@ from vfio_user_conformance.expect import REFUSED, ErrorReply, Expectation, NoRep
 from vfio_user_conformance.facts import MAPPABLE
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.steps import Disconnect, Reconnect, Send
-from vfio_user_conformance.target import End
 from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, RegionReadRequest
+from vfio_user_proto.program import End
 from vfio_user_proto.wire import Message
 
 pytestmark = pytest.mark.usefixtures("no_leak")

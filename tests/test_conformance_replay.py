@@ -3,10 +3,10 @@ import pytest
 from judging import Serving, bench, plain, refusal, reply
 
 from vfio_user_conformance.replay import replay
-from vfio_user_conformance.target import End
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, VersionRequest
+from vfio_user_proto.program import End
 from vfio_user_proto.trace import Capture, Captured
 from vfio_user_proto.wire import Message
 

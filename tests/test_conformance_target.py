@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vfio_user_conformance.target import Attached, Respawn, Started, Target, spawned
+from vfio_user_conformance.target import Respawn, Respawned, Target
 from vfio_user_proto import launch, unix
 from vfio_user_proto.errors import TargetError
+from vfio_user_proto.program import Attached, Started, spawned
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -20,9 +21,17 @@ signal.pause()
 ' {{socket}}"""
 
 
-def pid_of(target: Started) -> int:
-    assert target._process is not None
-    return target._process.pid
+class Listening(Respawned):
+    """A target that tells its process."""
+
+    def __init__(self, respawn: Respawn) -> None:
+        self.program = spawned(LISTENER)
+        super().__init__(self.program, respawn)
+
+    @property
+    def pid(self) -> int:
+        assert self.program._process is not None
+        return self.program._process.pid
 
 
 @pytest.mark.parametrize(
@@ -30,13 +39,13 @@ def pid_of(target: Started) -> int:
     [(Respawn.CASE, True, True), (Respawn.DEATH, False, True), (Respawn.NEVER, False, False)],
 )
 def test_when_a_program_gives_way(respawn: Respawn, after_a_case: bool, after_a_death: bool) -> None:
-    target = spawned(LISTENER, respawn)
+    target = Listening(respawn)
     try:
         assert target.renew()
         assert target.done() is None
         assert target.renew() == after_a_case
 
-        os.kill(pid_of(target), signal.SIGSEGV)
+        os.kill(target.pid, signal.SIGSEGV)
         end = target.ended(10)
         assert end is not None
         assert end.crashed
@@ -48,7 +57,7 @@ def test_when_a_program_gives_way(respawn: Respawn, after_a_case: bool, after_a_
 
 
 def test_a_program_that_was_stopped_did_not_crash() -> None:
-    target = spawned(LISTENER, Respawn.CASE)
+    target = Listening(Respawn.CASE)
     target.renew()
     target.connect().close()
 
@@ -59,18 +68,18 @@ def test_a_program_that_was_stopped_did_not_crash() -> None:
 
 
 def test_a_program_that_is_no_longer_of_use_is_discarded() -> None:
-    target = spawned(LISTENER, Respawn.DEATH)
+    target = Listening(Respawn.DEATH)
     target.renew()
-    before = pid_of(target)
+    before = target.pid
 
     assert target.discard()
     assert target.renew()
-    assert pid_of(target) != before
+    assert target.pid != before
     target.close()
 
 
 def test_one_that_is_never_started_anew_is_not_discarded() -> None:
-    target = spawned(LISTENER, Respawn.NEVER)
+    target = Listening(Respawn.NEVER)
     target.renew()
 
     assert not target.discard()
@@ -79,7 +88,7 @@ def test_one_that_is_never_started_anew_is_not_discarded() -> None:
 
 
 def test_a_program_that_does_not_start() -> None:
-    target = Started("x", lambda: launch.spawn("/bin/false {socket}", timeout=5))
+    target = Respawned(Started("x", lambda: launch.spawn("/bin/false {socket}", timeout=5)))
 
     with pytest.raises(TargetError, match="exit status 1"):
         target.renew()
@@ -87,7 +96,7 @@ def test_a_program_that_does_not_start() -> None:
 
 def test_a_socket_that_somebody_else_serves(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    target: Target = Attached(path)
+    target: Target = Respawned(Attached(path))
 
     with pytest.raises(TargetError, match="No such file"):
         target.connect()

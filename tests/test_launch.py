@@ -87,7 +87,7 @@ def test_process_that_ignores_sigterm_is_killed(no_leak: None) -> None:
             "print('==1==ERROR: AddressSanitizer: heap-use-after-free on address'); raise SystemExit(1)",
             "exit status 1 (AddressSanitizer: heap-use-after-free)",
         ),
-        ("print('a.c:3:5: runtime error: shift'); raise SystemExit(1)", "(runtime error: shift)"),
+        ("print('a.c:3:5: runtime error: shift'); raise SystemExit(1)", "(a.c:3:5: runtime error: shift)"),
         (
             "print(\"thread 'main' panicked at src/main.rs:3:5\"); raise SystemExit(101)",
             "(panicked at src/main.rs:3:5)",

@@ -19,11 +19,18 @@ from vfio_user_proto.errors import TargetError, TransportError, UsageError
 
 # Seconds between two attempts to connect: there is no event for "somebody listens now". The end of the process is one.
 _INTERVAL: Final = 0.005
-# How sanitizers and languages say what they found; of a Python traceback it is the last line.
-_REPORTS: Final = re.compile(
-    r"ERROR: (\w+Sanitizer: [\w-]+)|(runtime error: .*)|WARNING: (ThreadSanitizer: [\w -]+)|(panicked at .*)"
-    r"|^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)",
-    re.MULTILINE,
+# How sanitizers and languages say what they found, from what says most to what says least; of a Python traceback it is the
+# last line.
+_REPORTS: Final = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        r"^SUMMARY: (\w+Sanitizer: .*)",
+        r"(\S+:\d+:\d+: runtime error: .*)",
+        r"(panicked at .*)",
+        r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)",
+        r"ERROR: (\w+Sanitizer: [\w-]+)",
+        r"WARNING: (ThreadSanitizer: [\w -]+)",
+    )
 )
 
 
@@ -121,9 +128,9 @@ class Process:
         return f"{text} ({report})" if report else text
 
     def report(self) -> str:
-        """The first thing that a sanitizer, or a panic, printed so far, in a line; "" where there is none."""
-        found = _REPORTS.search(self.stderr())
-        return next(filter(None, found.groups())) if found else ""
+        """What a sanitizer, or a panic, printed so far, in the line that says most; "" where there is none."""
+        printed = self.stderr()
+        return next((found[1] for each in _REPORTS if (found := each.search(printed))), "")
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the whole process group, with SIGTERM and after ``timeout`` seconds SIGKILL; reap it and remove its directory."""

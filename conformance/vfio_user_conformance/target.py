@@ -1,15 +1,15 @@
-"""The server under test: a socket that somebody else serves, or a program that is started for it."""
+"""The server under test, from case to case: when it gives way to a fresh one."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from vfio_user_conformance.shield import shielded
-from vfio_user_proto import launch, unix
+from vfio_user_proto import launch
 from vfio_user_proto.errors import TargetError, TransportError
+from vfio_user_proto.program import End, Program, Started
 from vfio_user_proto.unix import Stream
 
 
@@ -19,13 +19,6 @@ class Respawn(StrEnum):
     CASE = "case"
     DEATH = "death"
     NEVER = "never"
-
-
-class End(NamedTuple):
-    """How a program ended; ``crashed`` where that was no decision of its own."""
-
-    how: str
-    crashed: bool
 
 
 class Target(Protocol):
@@ -58,115 +51,58 @@ class Target(Protocol):
         """Stop the program."""
 
 
-class Attached:
-    """A server that runs already, at the socket ``path``."""
+class Respawned:
+    """A program that gives way to a fresh one as ``respawn`` has it, where it is ours."""
 
-    def __init__(self, path: str) -> None:
-        self.name = path
-
-    def renew(self) -> bool:
-        return False
-
-    def done(self) -> None:
-        return None
-
-    def discard(self) -> bool:
-        return False
-
-    def connect(self) -> Stream:
-        try:
-            return unix.connect(self.name)
-        except TransportError as error:
-            raise TargetError(str(error)) from None
-
-    def ended(self, seconds: float | None) -> None:
-        return None
-
-    def report(self) -> str:
-        return ""
-
-    def stderr(self) -> str:
-        return ""
-
-    def close(self) -> None:
-        """Nothing here is ours."""
-
-
-# How a program ends that does nothing about the signals that stop it.
-_STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
-
-
-class Started:
-    """A program that ``start`` runs."""
-
-    def __init__(self, name: str, start: Callable[[], launch.Process], respawn: Respawn = Respawn.CASE) -> None:
-        self.name, self._start, self._respawn = name, start, respawn
-        self._process: launch.Process | None = None
+    def __init__(self, program: Program, respawn: Respawn = Respawn.CASE) -> None:
+        self.name = program.name
+        self._program, self._respawn = program, respawn
 
     def renew(self) -> bool:
-        if self._process is not None:
-            return False
         with shielded():
-            self._process = self._start()
-        return True
+            return self._program.start()
 
     def done(self) -> End | None:
-        process = self._running
         if self._respawn is Respawn.CASE:
             self.close()
-        status = process.poll()
-        if status is not None and self._respawn is Respawn.DEATH:
+        end = self._program.ended()
+        if end is not None and self._respawn is Respawn.DEATH:
             self.close()
-        crashed = (status or 0) < 0 and status not in _STOPPED
-        return End(process.exit_text(), True) if crashed else None
+        return end if end is not None and end.crashed else None
 
     def discard(self) -> bool:
-        if self._respawn is Respawn.NEVER:
+        if self._respawn is Respawn.NEVER or not self._program.ours:
             return False
         self._stop(0)
         return True
 
     def connect(self) -> Stream:
         try:
-            return self._running.connect()
+            return self._program.connect()
         except TransportError as error:
             raise TargetError(str(error)) from None
 
     def ended(self, seconds: float | None) -> End | None:
-        process = self._running
-        status = process.poll() if process.wait(3600 if seconds is None else seconds) else None
-        return None if status is None else End(process.exit_text(), status < 0 or bool(process.report()))
+        return self._program.ended(3600 if seconds is None else seconds)
 
     def report(self) -> str:
-        return self._running.report()
+        return self._program.report()
 
     def stderr(self) -> str:
-        return self._running.stderr()
+        return self._program.stderr()
 
     def close(self) -> None:
         self._stop(5)
 
     def _stop(self, seconds: float) -> None:
-        if self._process is not None:
-            with shielded():
-                self._process.stop(seconds)
-                self._process = None
-
-    @property
-    def _running(self) -> launch.Process:
-        assert self._process is not None, "renew() comes first"
-        return self._process
-
-
-def spawned(command: str, respawn: Respawn) -> Started:
-    """A target that ``command`` starts; {socket} in it stands for the path to listen on."""
-    return Started(command, lambda: launch.spawn(command), respawn)
+        with shielded():
+            self._program.stop(seconds)
 
 
 Serve = Callable[[str], int]
 
 
-def builtin(serve: Serve, name: str = "vfio-user serve", respawn: Respawn = Respawn.CASE) -> Started:
+def builtin(serve: Serve, name: str = "vfio-user serve", respawn: Respawn = Respawn.CASE) -> Respawned:
     """The reference server, in a process of its own: ``serve`` serves on the path that it gets, and returns a status.
 
     The process is forked from this one, which saves the start of an interpreter for each case; only a process without threads
@@ -182,7 +118,7 @@ def builtin(serve: Serve, name: str = "vfio-user serve", respawn: Respawn = Resp
             raise
         return process
 
-    return Started(name, start, respawn)
+    return Respawned(Started(name, start), respawn)
 
 
 class _Forked(launch.Process):

@@ -1,29 +1,18 @@
-"""Servers under test: one that runs already, or a program that is started whenever it is needed."""
+"""The server under test, from session to session."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from random import Random
 from typing import Final, Protocol
 
 from vfio_user_fuzz.conversation import Conversation, Ending, converse
 from vfio_user_fuzz.packets import Packet
-from vfio_user_proto import launch, unix
 from vfio_user_proto.errors import TargetError, TransportError
+from vfio_user_proto.program import Program
 from vfio_user_proto.unix import Stream
 
 # A program is started anew after so many connections: what it has printed, and what it leaks, stays bounded.
 _CONNECTIONS: Final = 200
-# What tells where in the program it went wrong, from the one that says most to the one that says least.
-_CAUSES: Final = (
-    re.compile(r"^SUMMARY: (\w+Sanitizer: .*)", re.MULTILINE),
-    re.compile(r"^(\S+:\d+:\d+: runtime error: .*)", re.MULTILINE),
-    re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)", re.MULTILINE),
-)
-
-# A program that has printed this ends soon; what it prints last says most. Seconds to wait for that.
-_DYING: Final = "AddressSanitizer"
-_LAST_WORDS: Final = 5.0
 # Seconds that a program which has closed its only connection may take to end.
 _GOING: Final = 0.05
 
@@ -77,88 +66,37 @@ def hold(target: Target, packets: Sequence[Packet], rng: Random, *, patience: fl
     return talk
 
 
-class Attached:
-    """A server that somebody else started, at the socket ``name``."""
+class Reused:
+    """A program that serves many sessions; where it is ours, that it ends when a client leaves is no failure."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.restarts = name, 0
-
-    def prepare(self, *, fresh: bool = False) -> bool:
-        return False
-
-    def connect(self) -> Stream:
-        return unix.connect(self.name)
-
-    def failure(self, seconds: float = 0) -> str:
-        return ""
-
-    def ended(self, seconds: float = 0) -> bool:
-        return False
-
-    def stderr(self) -> str:
-        return ""
-
-    def close(self) -> None:
-        """Nothing here is ours to stop."""
-
-
-class Started:
-    """A program that ``start`` runs. That it ends when a client leaves is no failure: it is started again."""
-
-    def __init__(self, name: str, start: Callable[[], launch.Process]) -> None:
-        self.name, self._start = name, start
-        self.restarts = -1
-        self._process: launch.Process | None = None
+    def __init__(self, program: Program) -> None:
+        self.name, self._program = program.name, program
+        self.restarts = -1 if program.ours else 0
         self._connections = 0
 
     def prepare(self, *, fresh: bool = False) -> bool:
-        if self.ended() or self._connections >= (1 if fresh else _CONNECTIONS):
+        if not self._program.ours:
+            return False
+        if self.restarts >= 0 and (self.ended() or self._connections >= (1 if fresh else _CONNECTIONS)):
             self.close()
-        if self._process is None:
-            self._process = self._start()
+        if self._program.start():
             self._connections = 0
             self.restarts += 1
         return self._connections == 0
 
     def connect(self) -> Stream:
         self._connections += 1
-        return self._running.connect()
+        return self._program.connect()
 
     def failure(self, seconds: float = 0) -> str:
-        process = self._running
-        ended = process.wait(seconds)
-        report = process.report()
-        if _DYING in report:
-            ended = process.wait(_LAST_WORDS)
-        found = next(filter(None, (cause.search(process.stderr()) for cause in _CAUSES)), None)
-        if found:
-            return found[1]
-        status = process.poll() if ended else None
-        return process.exit_text() if status is not None and status < 0 else report
+        end = self._program.ended(seconds)
+        return self._program.report() or (end.how if end is not None and end.crashed else "")
 
     def ended(self, seconds: float = 0) -> bool:
-        return self._process is not None and self._process.wait(seconds) and self._process.poll() is not None
+        return self._program.ended(seconds) is not None
 
     def stderr(self) -> str:
-        return self._running.stderr()
+        return self._program.stderr()
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.stop(0.5)
-            self._process = None
-
-    @property
-    def _running(self) -> launch.Process:
-        if self._process is None:
-            raise TargetError(f"{self.name}: not started")
-        return self._process
-
-
-def spawned(command: str, *, timeout: float) -> Started:
-    """A target that ``command`` starts within ``timeout`` seconds; {socket} in it stands for the path to listen on."""
-    return Started(command, lambda: launch.spawn(command, timeout=timeout))
-
-
-def builtin(*, timeout: float) -> Started:
-    """The reference server."""
-    return Started("built-in", lambda: launch.builtin(timeout=timeout))
+        self._program.stop(0.5)

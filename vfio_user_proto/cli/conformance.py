@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vfio_user_proto import program
 from vfio_user_proto.cli import conformance_client, reporting
 from vfio_user_proto.errors import UsageError
 
@@ -203,13 +204,12 @@ def _bench(options: argparse.Namespace) -> "Bench":
     from vfio_user_conformance.profile import Profile, allowed, load
 
     respawn = target.Respawn(options.respawn)
-    chosen: target.Target
     if options.fault and (options.socket or options.spawn):
         raise UsageError("--fault is for the built-in server")
     if options.socket:
-        chosen = target.Attached(options.socket)
+        chosen = target.Respawned(program.Attached(options.socket), respawn)
     elif options.spawn:
-        chosen = target.spawned(options.spawn, respawn)
+        chosen = target.Respawned(program.spawned(options.spawn), respawn)
     else:
         fault = ("--fault", _known_fault(options.fault)) if options.fault else ()
         chosen = target.builtin(_serving(fault), shlex.join(["vfio-user", "serve", *fault]), respawn)

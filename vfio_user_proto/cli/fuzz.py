@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vfio_user_proto import program
 from vfio_user_proto.errors import UsageError
 
 _DEFAULT_SECONDS = 10.0
@@ -45,13 +46,14 @@ def run_server(options: argparse.Namespace) -> int:
     if options.save is not None:
         _make_folder(options.save)
     start, patience = _START * options.timeout_multiplier, _PATIENCE * options.timeout_multiplier
-    target: targets.Target
+    under_test: program.Program
     if options.socket is not None:
-        target = targets.Attached(options.socket)
+        under_test = program.Attached(options.socket)
     elif options.spawn is not None:
-        target = targets.spawned(options.spawn, timeout=start)
+        under_test = program.spawned(options.spawn, timeout=start)
     else:
-        target = targets.builtin(timeout=start)
+        under_test = program.builtin(timeout=start)
+    target = targets.Reused(under_test)
     seconds = options.time if options.time or options.steps else _DEFAULT_SECONDS
     try:
         run = server.Run(

@@ -1,0 +1,129 @@
+"""The program under test: one that somebody else runs, or one that is started whenever there is none."""
+
+import signal
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from vfio_user_proto import launch, unix
+from vfio_user_proto.errors import TargetError
+
+# How a program ends that does nothing about the signals that stop it.
+_STOPPED: Final = (-signal.SIGTERM, -signal.SIGKILL)
+# A program that has printed the first line of such a report ends soon, and what it prints last says most.
+_DYING: Final = "AddressSanitizer"
+_LAST_WORDS: Final = 5.0
+
+
+class End(NamedTuple):
+    """How a program ended; ``crashed`` where that was no decision of its own."""
+
+    how: str
+    crashed: bool
+
+
+class Program(Protocol):
+    """A server, as far as a test needs to know it; ``ours`` where it is started and stopped here."""
+
+    name: str
+    ours: bool
+
+    def start(self) -> bool:
+        """Have it running; returns whether it was started for this. Raises TargetError."""
+
+    def connect(self) -> unix.Stream:
+        """A connection, for the caller to close. Raises TransportError."""
+
+    def ended(self, seconds: float = 0) -> End | None:
+        """How it ended; None where it still runs after ``seconds``, or is not ours."""
+
+    def report(self) -> str:
+        """What a sanitizer or a panic said, in a line; "" where there is none."""
+
+    def stderr(self) -> str:
+        """What it has printed since it started."""
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End it where it is ours; what does nothing about SIGTERM for ``seconds`` is killed."""
+
+
+class Attached:
+    """A server that runs already, at the socket ``name``."""
+
+    ours = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def start(self) -> bool:
+        return False
+
+    def connect(self) -> unix.Stream:
+        return unix.connect(self.name)
+
+    def ended(self, seconds: float = 0) -> None:
+        return None
+
+    def report(self) -> str:
+        return ""
+
+    def stderr(self) -> str:
+        return ""
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Nothing here is ours to stop."""
+
+
+class Started:
+    """A program that ``start`` runs. What it printed, and how it ended, is told until it is started again."""
+
+    ours = True
+
+    def __init__(self, name: str, start: Callable[[], launch.Process]) -> None:
+        self.name, self._start = name, start
+        self._process: launch.Process | None = None
+
+    def start(self) -> bool:
+        if self._process is not None and not self._process.stopped:
+            return False
+        self._process = self._start()
+        return True
+
+    def connect(self) -> unix.Stream:
+        return self._started.connect()
+
+    def ended(self, seconds: float = 0) -> End | None:
+        process = self._started
+        status = process.poll() if process.wait(seconds) else None
+        if status is None:
+            return None
+        crashed = status < 0 and not (process.stopped and status in _STOPPED)
+        return End(process.exit_text(), crashed or bool(process.report()))
+
+    def report(self) -> str:
+        process = self._started
+        if _DYING in process.report():
+            process.wait(_LAST_WORDS)
+        return process.report()
+
+    def stderr(self) -> str:
+        return self._started.stderr()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        if self._process is not None:
+            self._process.stop(seconds)
+
+    @property
+    def _started(self) -> launch.Process:
+        if self._process is None:
+            raise TargetError(f"{self.name}: not started")
+        return self._process
+
+
+def spawned(command: str, *, timeout: float = 10.0) -> Started:
+    """What ``command`` starts within ``timeout`` seconds; {socket} in it stands for the path to listen on."""
+    return Started(command, lambda: launch.spawn(command, timeout=timeout))
+
+
+def builtin(*, timeout: float = 10.0) -> Started:
+    """The reference server."""
+    return Started("built-in", lambda: launch.builtin(timeout=timeout))
