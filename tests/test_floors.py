@@ -14,14 +14,14 @@ FLOORS = """\
     errors model
     messages drafts
     wire specdoc
-    events states craft capabilities loop regioncaps
+    events states craft capabilities loop regioncaps eventfds
     connection device unix
     channel memory dirty migration interrupts trace devices.pci
     features
     responder iofds
     session devices.minimal devices.testdev devices.doorbell devices.gpio devices.serial
     server client launch proxy kvm export devices
-    probe faults harness
+    probe program faults harness
     vfio_user_conformance vfio_user_fuzz
     cli
 """.splitlines()
