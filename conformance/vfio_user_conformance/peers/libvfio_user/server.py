@@ -85,6 +85,9 @@ class Server:
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         self._watched[fd] = ready
 
+    def unwatch(self, fd: int) -> None:
+        del self._watched[fd]
+
     def read(self, address: int, count: int) -> bytes:
         data = ctypes.create_string_buffer(count)
         self._move("vfu_sgl_read", address, data, mmap.PROT_READ)
