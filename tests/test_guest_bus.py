@@ -121,7 +121,7 @@ def test_a_full_eventfd_holds_nobody_up(bus: GuestBus) -> None:
         with GuestBus(Recorder()) as other:
             other.place(0, 0x1000, BASE, io_fds=IoFds((event(),), (fd,)))
             other.store(MEMORY, BASE, word(1))
-        assert os.eventfd_read(fd) == (1 << 64) - 2
+        assert os.eventfd_read(fd) >= (1 << 64) - 2
         os.close(fd)
 
 

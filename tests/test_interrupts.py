@@ -166,5 +166,5 @@ def test_full_eventfd_does_not_block(irqs: Interrupts, flags: int) -> None:
     irqs.assign(PLAIN, 0, TRIGGER, [os.dup(fd)])
     irqs.trigger(PLAIN, 0)
     assert os.get_blocking(fd) is (flags == 0)
-    assert os.eventfd_read(fd) == full
+    assert os.eventfd_read(fd) >= full
     os.close(fd)

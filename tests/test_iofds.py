@@ -1,5 +1,6 @@
 # A device's end of the descriptors of its registers: records, and one call for an access whichever way it came.
 import os
+import resource
 import select
 import socket
 import struct
@@ -34,6 +35,9 @@ class Poll:
 
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         self.calls[fd] = ready
+
+    def unwatch(self, fd: int) -> None:
+        del self.calls[fd]
 
     def read(self, address: int, count: int) -> bytes:
         raise NotImplementedError
@@ -296,6 +300,21 @@ def test_a_client_that_does_not_take_responses_holds_nobody_up(make: Make, log: 
             pass
 
 
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR])
+def test_a_socket_that_the_client_shut_down_keeps_nobody_busy(make: Make, log: Log, how: int) -> None:
+    """What was sent before is done; then the server looks at it no more, although it could be read for ever."""
+    made = make(Window(0, 0x10, log))
+    with socket.socket(fileno=os.dup(made.fds[-1])) as theirs:
+        theirs.send(b"")
+        theirs.send(COMMAND.pack(WRITE, 2 | RESP, 0, 0, 7))
+        theirs.send(COMMAND.pack(WRITE, 2, 0, 4, 8))
+        theirs.shutdown(how)
+        while made.host.turn():
+            pass
+    assert log.told == [(0, 4, 7), (4, 4, 8)]
+    assert made.host.calls == {}
+
+
 # Messages, and the life of the descriptors
 
 
@@ -336,6 +355,21 @@ def test_new_descriptors_are_deaf_to_the_former_client(make: Make, log: Log) -> 
     unix.close_all(kept)
     assert len(open_descriptors()) == before
     assert log.told == []
+
+
+def test_renewing_without_descriptors_left_keeps_the_former_ones(make: Make, log: Log) -> None:
+    made = make(Doorbell(0, 4, log.ring("a")), Doorbell(8, 4, log.ring("b"), shadow=True))
+    before, limits = made.fds, resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(before[0]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+    try:
+        made.region.renew()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert made.fds == before
+    os.eventfd_write(made.fds[0], 1)
+    made.host.turn()
+    assert log.told == [("a", None, 1)]
 
 
 def test_the_bus_of_a_guest_and_the_region_understand_each_other(make: Make, log: Log) -> None:

@@ -95,6 +95,9 @@ class Host(Memory, Interrupts, Protocol):
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         """Call ``ready`` whenever ``fd``, a non-blocking descriptor of the device's, can be read, until the client leaves."""
 
+    def unwatch(self, fd: int) -> None:
+        """Watch a descriptor no longer."""
+
 
 class Device(Protocol):
     """A device. A method that raises OSError refuses: its errno is what the error reply carries. Anything else that it raises

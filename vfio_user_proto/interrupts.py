@@ -2,11 +2,10 @@
 
 import errno
 import os
-import select
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from vfio_user_proto import unix
+from vfio_user_proto import eventfds, unix
 from vfio_user_proto.device import Irq
 from vfio_user_proto.messages import IrqInfoFlags, IrqSetFlags
 
@@ -96,16 +95,6 @@ class Interrupts:
 
 
 def _signal(fd: int | None) -> None:
-    """Add 1 to the counter of an eventfd, without ever blocking: a full one has been signalled already.
-
-    The client shares the open file, so its flags are not ours to change; poll tells first whether there is room.
-    """
-    if fd is None:
-        return
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    if any(events & select.POLLOUT for _, events in poll.poll(0)):
-        try:
-            os.eventfd_write(fd, 1)
-        except BlockingIOError:
-            return
+    """Signal an eventfd that is the client's too; one that is full has been signalled already."""
+    if fd is not None:
+        eventfds.signal(fd)

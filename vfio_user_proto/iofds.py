@@ -3,13 +3,16 @@
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import sys
+import termios
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from vfio_user_proto import wire
+from vfio_user_proto import eventfds, wire
 from vfio_user_proto.device import Host, IoFds
 from vfio_user_proto.drafts.ioregionfd import AccessSize, IoregionfdCmd, IoregionfdCommand, IoregionfdResp, SizeResp
 from vfio_user_proto.messages import (
@@ -112,7 +115,7 @@ class IoFdRegion:
         for key, eventfd in self._eventfds.items():
             host.watch(eventfd, self._kicked(key, eventfd))
         if self._has_window:
-            host.watch(self._ours.fileno(), self._commanded)
+            host.watch(self._ours.fileno(), lambda: self._commanded(host))
 
     def write(self, offset: int, data: bytes) -> bool:
         """A message writes: tells the doorbell that counts it, or the window around it. False where there is neither."""
@@ -211,21 +214,23 @@ class IoFdRegion:
         told = [entry for number, entry in self._doorbells() if _key(number, entry) == key]
 
         def ready() -> None:
-            with contextlib.suppress(BlockingIOError):
-                times = _drain(eventfd)
-                for entry in told:
-                    value = None if len(told) > 1 else entry.match
-                    if entry.shadow:
-                        value = int.from_bytes(os.pread(self._memory, entry.size, entry.offset), sys.byteorder)
-                    entry.rung(value, times)
+            times = eventfds.take(eventfd)
+            for entry in told if times else ():
+                value = None if len(told) > 1 else entry.match
+                if entry.shadow:
+                    value = int.from_bytes(os.pread(self._memory, entry.size, entry.offset), sys.byteorder)
+                entry.rung(value, times)
 
         return ready
 
-    def _commanded(self) -> None:
-        """Do the commands that came on the ioregionfd, in their order."""
-        with contextlib.suppress(BlockingIOError):
+    def _commanded(self, host: Host) -> None:
+        """Do the commands that came on the ioregionfd, in their order; no more when the client has shut it down."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
             for _ in range(_BATCH):
                 packet = self._ours.recv(_RECORD + 1)
+                if not packet and _shut_down(self._ours):
+                    host.unwatch(self._ours.fileno())
+                    return
                 if len(packet) == _RECORD:
                     response = self._obey(wire.decode_record(IoregionfdCmd, packet)[0])
                     if response is not None:
@@ -250,16 +255,17 @@ class IoFdRegion:
         return 0 if command.size_resp & SizeResp.RESP else None
 
 
+def _shut_down(sock: socket.socket) -> bool:
+    """Whether the other end sends no more, and nothing is left of what it sent: then the socket can be read for ever."""
+    left, poll = array("i", [0]), select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    fcntl.ioctl(sock, termios.FIONREAD, left)
+    return bool(poll.poll(0)) and not left[0]
+
+
 def _owned(opened: contextlib.ExitStack, fd: int) -> int:
     opened.callback(os.close, fd)
     return fd
-
-
-def _drain(eventfd: int) -> int:
-    """How often it was signalled since the last look; BlockingIOError for never, even where the client changed its flags."""
-    count = bytearray(8)
-    os.preadv(eventfd, [count], -1, os.RWF_NOWAIT)
-    return int.from_bytes(count, sys.byteorder)
 
 
 def _key(number: int, entry: Doorbell) -> str:

@@ -126,6 +126,11 @@ class Session:
         self._watched[fd] = call
         self._loop.watch(fd, READABLE, call)
 
+    def unwatch(self, fd: int) -> None:
+        """Watch it no longer (``device.Host``)."""
+        del self._watched[fd]
+        self._loop.forget(fd)
+
     def dma_read(self, address: int, count: int) -> bytes:
         """One VFIO_USER_DMA_READ (``memory.Transfer``)."""
         reply = self._ask(Command.DMA_READ, DmaReadRequest(address=address, count=count))

@@ -1,30 +1,21 @@
 """What KVM does for an ioeventfd, done in user space: add 1 to an eventfd, and put a store's value in shared memory."""
 
-import contextlib
-import fcntl
 import os
-import select
 
+from vfio_user_proto import eventfds
 from vfio_user_proto.errors import RemoteProtocolError
 
 
 class Kick:
-    """An eventfd to signal. As in the kernel a signal never waits: a counter that is full stays full."""
+    """An eventfd to signal."""
 
     def __init__(self, fd: int) -> None:
         """A copy of ``fd`` is used."""
         self._fd = os.dup(fd)
-        self._poll: select.poll | None = None
-        if not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK:
-            # The flag belongs to the server as well, so it stays as it is.
-            self._poll = select.poll()
-            self._poll.register(self._fd, select.POLLOUT)
 
     def signal(self) -> None:
-        """Add 1."""
-        if self._poll is None or self._poll.poll(0):
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_write(self._fd, 1)
+        """Add 1; as in the kernel that never waits, and a counter that is full stays full."""
+        eventfds.signal(self._fd)
 
     def close(self) -> None:
         os.close(self._fd)
