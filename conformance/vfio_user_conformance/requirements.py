@@ -863,6 +863,30 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "records may name one descriptor.",
         ),
         Requirement(
+            "region-io-fds.same-effect",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS",
+            "An access that arrives through a descriptor does what the same access does by message, as far as the "
+            "descriptor tells what it was: a kick tells that there was a store, shadow memory the value of the last "
+            "one, a record of an ioregionfd everything. It does so through each descriptor of each reply, until the "
+            "client disconnects.",
+        ),
+        Requirement(
+            "region-io-fds.kick-taken",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS",
+            "A server takes each kick from its eventfd, whatever the counter has come to: it reads as zero again.",
+        ),
+        Requirement(
+            "region-io-fds.former-client",
+            "info",
+            "server",
+            "",
+            "Whether descriptors that were given to a client still work for it after it has disconnected is open.",
+        ),
+        Requirement(
             "region-io-fds.request-zero",
             "must",
             "client",
@@ -920,6 +944,13 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "names a descriptor.",
         ),
         Requirement(
+            "region-io-fds.inside",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+            "offset and size, in all kinds of records, lie within the region.",
+        ),
+        Requirement(
             "region-io-fds.type",
             "must",
             "server",
@@ -933,6 +964,22 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "server",
             "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
             "fd_index, in all kinds of records, is below the number of descriptors that came with the reply.",
+        ),
+        Requirement(
+            "region-io-fds.fd-kind",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+            "The descriptor is what its record's mechanism needs: an eventfd; a socket; and for shadow memory a file "
+            "that reaches as far as shadow_offset and size say.",
+        ),
+        Requirement(
+            "region-io-fds.datamatch",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+            "Where only stores of one value count, the record has KVM_IOEVENTFD_FLAG_DATAMATCH and the value, and no "
+            "store of another value counts by message either.",
         ),
         Requirement(
             "region-io-fds.size-zero",
@@ -954,6 +1001,21 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "client",
             "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioregionfd)",
             "A client hands user_data on unchanged, so that the server finds it in the access records.",
+        ),
+        Requirement(
+            "region-io-fds.shared-ioregionfd",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioregionfd)",
+            "Where records share one descriptor, the server tells by user_data which of them a command is for.",
+        ),
+        Requirement(
+            "region-io-fds.responses",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioregionfd)",
+            "On an ioregionfd the server follows KVM's proposed protocol: a command that asks for a response gets one "
+            "of 32 bytes, in turn and on the descriptor on which the command came, and every other command gets none.",
         ),
         Requirement(
             "get-irq-info.request-zero",
