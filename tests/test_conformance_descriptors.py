@@ -4,15 +4,15 @@ import os
 
 import pytest
 
-from vfio_user_conformance.descriptors import EventFd, Memfd, Odd, Pipe, described
+from vfio_user_conformance.descriptors import EventFd, LoneEventFd, Memfd, Odd, Pipe, described
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.unix import kind_of
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
-@pytest.mark.parametrize("kind", [Memfd(), Pipe()], ids=str)
-def test_a_copy_that_somebody_holds_is_seen(kind: Memfd | Pipe) -> None:
+@pytest.mark.parametrize("kind", [Memfd(), Pipe(), LoneEventFd(), Odd("socket")], ids=str)
+def test_a_copy_that_somebody_holds_is_seen(kind: Memfd | Pipe | LoneEventFd | Odd) -> None:
     handle = kind.open()
     copy = os.dup(handle.fd)
     handle.let_go()

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from vfio_user_proto.errors import UsageError
@@ -104,6 +105,24 @@ class EventFd:
 
 
 @dataclass(frozen=True, eq=False)
+class LoneEventFd:
+    """An eventfd of which we keep no copy: it cannot be counted, but its end is seen.
+
+    An epoll set does not keep the files alive that it watches, and forgets one whose last descriptor was closed.
+    """
+
+    def open(self) -> Handle:
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        with select.epoll() as watching:
+            watching.register(fd, 0)
+            ours = os.dup(watching.fileno())
+        return Handle(fd, ours, {"kind": "eventfd", "size": 0}, lambda: _watches_nothing(ours))
+
+    def __str__(self) -> str:
+        return "an eventfd"
+
+
+@dataclass(frozen=True, eq=False)
 class Pipe:
     """The writing end of a pipe, with ``waiting`` bytes in it; the reading end sees when the last copy is closed."""
 
@@ -120,7 +139,10 @@ class Pipe:
 
 @dataclass(frozen=True, eq=False)
 class Odd:
-    """What no command takes: a "socket" without another end, a "file" of ``size`` bytes, a "device", a "directory"."""
+    """What no command takes: a "socket", a "file" of ``size`` bytes, a "device", a "directory".
+
+    Of a socket the other end stays here, and sees when the last copy is closed.
+    """
 
     kind: str
     size: int = 0
@@ -129,8 +151,8 @@ class Odd:
         match self.kind:
             case "socket":
                 one, other = socket.socketpair()
-                other.close()
-                fd = one.detach()
+                fd, ours = one.detach(), other.detach()
+                return Handle(fd, ours, {"kind": self.kind, "size": self.size}, lambda: _hung_up(ours))
             case "file":
                 with tempfile.TemporaryFile() as file:
                     file.truncate(self.size)
@@ -167,6 +189,10 @@ def _lockable(fd: int) -> bool:
         return False
     fcntl.flock(fd, fcntl.LOCK_UN)
     return True
+
+
+def _watches_nothing(epoll: int) -> bool:
+    return "tfd:" not in Path(f"/proc/self/fdinfo/{epoll}").read_text(encoding="ascii")
 
 
 def _hung_up(fd: int) -> bool:

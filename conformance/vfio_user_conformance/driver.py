@@ -8,7 +8,7 @@ from vfio_user_conformance.expect import UNANSWERED, AfterCheck, Erratum, Expect
 from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import HungUp, OutOfStep, Received, Seen, Silence, Timing
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
-from vfio_user_conformance.session import Gone, NoSession, Session, Unanswered
+from vfio_user_conformance.session import Gone, NoSession, NotReached, Session, Unanswered
 from vfio_user_conformance.steps import Exchange, exchange, listed
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.verdict import FINDINGS, Outcome, Result
@@ -151,7 +151,7 @@ class _Trial:
             return self._or_dead(Outcome.DESYNC, str(error))
         except Unanswered as error:
             return self._or_dead(Outcome.HANG, str(error))
-        except NoSession as error:
+        except NotReached as error:
             return self._or_dead(Outcome.NOT_REACHED, str(error))
         except TargetError as error:
             return self._or_dead(Outcome.NOT_APPLICABLE, f"it serves one connection only ({error})")
@@ -250,7 +250,7 @@ class _Trial:
         end = self.bench.target.ended(self.bench.timing.patience)
         if end is not None and end.crashed:
             outcome, reason, broken = Outcome.CRASH, end.how, _SURVIVAL
-        return _Over(outcome, "; ".join([*(problem.text for problem in self.problems), reason]), broken)
+        return _Over(outcome, listed([*(problem.text for problem in self.problems), reason]), broken)
 
     def _verdict(self) -> _Over:
         """What the problems amount to: the gravest of the requirements that they break decides."""
@@ -261,7 +261,7 @@ class _Trial:
             return _Over(Outcome.ERRATUM, own.erratum) if self.erratum else _Over(Outcome.PASS, "")
         broken = [self._broken_by(problem) for problem in self.problems]
         gravest = min(broken, key=lambda each: _LEVELS.index(each.level))
-        return _Over(_BY_LEVEL[gravest.level], "; ".join(problem.text for problem in self.problems), gravest.ident)
+        return _Over(_BY_LEVEL[gravest.level], listed(problem.text for problem in self.problems), gravest.ident)
 
     def _broken_by(self, problem: Problem) -> Requirement:
         """The requirement that a problem breaks; that no reply came at all breaks the case's own, where that is a must."""

@@ -207,7 +207,10 @@ LARGEST = Fact(
         lambda facts: sorted(_regions(facts, RegionInfoFlags.READ), key=lambda index: -facts.regions[index].size),
     ),
 )
-LARGEST_SIZE = Fact("its size, at most 4096", lambda facts: min(facts.regions[LARGEST.read(facts)].size, 4096))
+LARGEST_SIZE = Fact(
+    "its size, at most 4096 and max_data_xfer_size",
+    lambda facts: min(facts.regions[LARGEST.read(facts)].size, 4096, facts.capabilities.max_data_xfer_size),
+)
 WITH_CAPABILITIES = Fact(
     "a region with capabilities",
     _first(

@@ -1,8 +1,11 @@
 """One connection to a target: sends anything, reads whatever comes, records both."""
 
 import array
+import contextlib
 import fcntl
+import os
 import select
+import socket
 import termios
 import time
 from collections.abc import Iterable, Sequence
@@ -90,12 +93,18 @@ Seen = Received | Silence | HungUp
 
 
 class Peer:
-    """The client's end of one connection. ``log`` takes every message in both directions, in the capture format."""
+    """The client's end of one connection. ``log`` takes every message in both directions, in the capture format.
 
-    def __init__(self, stream: Stream, log: list[dict[str, Any]], timing: Timing, started: float) -> None:
-        self.stream, self.log, self.timing, self.started = stream, log, timing, started
+    ``line`` is "twin" for the second socket of a connection; the log then says so.
+    """
+
+    def __init__(
+        self, stream: Stream, log: list[dict[str, Any]], timing: Timing, started: float, *, line: str = ""
+    ) -> None:
+        self.stream, self.log, self.timing, self.started, self.line = stream, log, timing, started, line
         self.closed = False
-        self._first = True
+        self.most = LARGEST  # bytes that are read at a time
+        self._first = not line
         self._fds: list[int] = []
 
     def send(
@@ -156,6 +165,11 @@ class Peer:
             fcntl.ioctl(self.stream.fileno(), termios.TIOCOUTQ, waiting)
             idle.poll(1 if waiting[0] else 0)
 
+    def half_close(self) -> None:
+        """Send no more."""
+        with socket.socket(fileno=os.dup(self.stream.fileno())) as copy, contextlib.suppress(OSError):
+            copy.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Close the connection and every descriptor that came with it."""
         if not self.closed:
@@ -173,7 +187,7 @@ class Peer:
                 break
             self.stream.set_timeout(None if end is None else max(end - time.monotonic(), 0.0001))
             try:
-                part = self.stream.read(wanted - len(data))
+                part = self.stream.read(min(wanted - len(data), self.most))
             except TransportError as error:
                 part, how = (b"", []), str(error)
             except ProtocolError as error:
@@ -202,6 +216,8 @@ class Peer:
         entry = {"from": sender, "fds": list(fds), "hex": data.hex(), "t": round(time.monotonic() - self.started, 6)}
         if cuts:
             entry["cuts"] = list(cuts)
+        if self.line:
+            entry["line"] = self.line
         if self._first:
             entry["connect"], self._first = True, False
         self.log.append(entry)

@@ -1,14 +1,17 @@
 """One run of one case on the wire: what is sent, what comes, and which command it belongs to."""
 
 import itertools
+import os
+import select
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import EFAULT
-from typing import Any
+from typing import Any, NamedTuple
 
 from vfio_user_conformance.descriptors import Descriptor, Handle
 from vfio_user_conformance.expect import Asked
-from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import HungUp, OutOfStep, Peer, Received, Seen, Silence, Timing
 from vfio_user_conformance.steps import Send
 from vfio_user_conformance.target import Target
@@ -17,15 +20,13 @@ from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, HeaderFlags, MessageType, VersionRequest
 from vfio_user_proto.model import Record
+from vfio_user_proto.unix import Stream
 
 # What this suite proposes: the newest minor version in use, and every capability that its main connection can serve.
 MAJOR, MINOR = 0, 2
 PROPOSED = Capabilities(max_msg_fds=16, write_multiple=True)
 _NAMED = frozenset({"max_msg_fds", "max_data_xfer_size", "max_dma_maps", "pgsizes", "write_multiple"})
 PROPOSAL = VersionRequest(version_major=MAJOR, version_minor=MINOR, version_data=PROPOSED.to_data(_NAMED))
-
-# How a command of the target's is answered: no memory of ours can be reached by messages.
-_REFUSAL = MessageType.REPLY | HeaderFlags.ERROR
 
 # The ids of queries have this bit, those of everything else have not.
 _QUERY = 0x8000
@@ -35,7 +36,11 @@ class Gone(Exception):
     """The target closed the connection where it should not."""
 
 
-class NoSession(Exception):
+class NotReached(Exception):
+    """Something before the stimulus went wrong."""
+
+
+class NoSession(NotReached):
     """The target refused the usual proposal."""
 
 
@@ -43,8 +48,31 @@ class Unanswered(Exception):
     """The target lives but no longer answers."""
 
 
+class Commanded(NamedTuple):
+    """A command of the target's, and whether it came on the second socket of twin-socket mode."""
+
+    seen: Received
+    on_twin: bool
+
+
+Answering = Callable[["Session", Peer, Received], None]
+# So many commands in one case, and the target will never come to an end.
+_ENDLESS = 20000
+
+
+def refuse(_session: "Session", peer: Peer, seen: Received) -> None:
+    """Answer a command of the target's while no memory of ours can be reached by messages."""
+    header = seen.message.header
+    flags = MessageType.REPLY | HeaderFlags.ERROR
+    peer.send((craft(header.command, message_id=header.message_id, flags=flags, error=EFAULT),))
+
+
 class Session:
-    """A connection to ``target`` and all that was sent and received on it; ``log`` is in the capture format."""
+    """A connection to ``target`` and all that was sent and received on it; ``log`` is in the capture format.
+
+    ``answer`` answers the target's own commands, which ``commands`` holds. ``asides`` are commands that are sent while the
+    target waits for such an answer; their replies may come at any time.
+    """
 
     def __init__(self, target: Target, facts: Facts, timing: Timing) -> None:
         self.target, self.facts, self.timing = target, facts, timing
@@ -53,7 +81,11 @@ class Session:
         self.negotiated = False
         self.garbled = ""
         self.asked = Asked(0, 0)
+        self.answer: Answering = refuse
+        self.commands: list[Commanded] = []
+        self.asides: dict[Asked, Received | None] = {}
         self._peer: Peer | None = None
+        self._twin: Peer | None = None
         self._handles: dict[Descriptor, Handle] = {}
         self._asked: list[Asked] = []
         self._answered: set[Asked] = set()
@@ -73,6 +105,10 @@ class Session:
         self.send((Send(PROPOSAL),))
         return self.observe()
 
+    def take_twin(self, fd: int) -> None:
+        """Expect the target's commands on ``fd`` too, the second socket; a copy of it is used."""
+        self._twin = Peer(Stream(socket.socket(fileno=os.dup(fd))), self.log, self.timing, self.started, line="twin")
+
     def reconnect(self) -> None:
         """A new connection in place of the old one.
 
@@ -86,11 +122,35 @@ class Session:
         if not self.negotiated:
             raise NoSession(f"negotiation: {seen}")
 
+    def restart(self) -> None:
+        """A fresh program in place of the present one, and a connection. Raises NotApplicable where there is no other."""
+        self.disconnect()
+        if not self.target.discard():
+            raise NotApplicable("the program is not ours to start again")
+        self.target.renew()
+        self.reconnect()
+
+    def afresh(self) -> None:
+        """A new connection, to a fresh program where the present one serves no other. Raises as ``restart`` does."""
+        try:
+            self.reconnect()
+        except TargetError:
+            self.restart()
+
+    def half_close(self) -> None:
+        """Send no more; what comes is still read."""
+        self._live().half_close()
+
+    def sip(self, count: int) -> None:
+        """Read at most ``count`` bytes at a time."""
+        self._live().most = count
+
     def disconnect(self) -> None:
         """Close the connection; nothing that was sent on it is answered any more."""
-        if self._peer is not None:
-            self._peer.close()
-        self._peer, self._pending, self.negotiated = None, None, False
+        for peer in (self._peer, self._twin):
+            if peer is not None:
+                peer.close()
+        self._peer, self._twin, self._pending, self.negotiated = None, None, None, False
         self._asked.clear()
         self._answered.clear()
 
@@ -103,21 +163,35 @@ class Session:
 
     # Sending.
 
-    def send(self, messages: Sequence[Send], cuts: Sequence[int] = ()) -> None:
-        """Send messages in one write, cut at ``cuts``."""
+    def send(self, messages: Sequence[Send], cuts: Sequence[int] = (), *, late: bool = False) -> None:
+        """Send messages in one write, cut at ``cuts``; descriptors go with the first byte, or ``late`` behind the last cut."""
         built = list[bytes]()
         handles = [self.handle(each) for message in messages for each in message.fds]
         for message in messages:
             message_id = next(self._ids) if message.message_id is None else message.message_id
             built.append(message.build(message_id, self.facts))
             self._asked.append(Asked(message_id, message.number))
-        self._live().send(built, [handle.fd for handle in handles], [handle.about for handle in handles], cuts)
+        if late:
+            whole = b"".join(built)
+            self._live().send((whole[: cuts[-1]],), cuts=cuts[:-1])
+            self._live().await_reader()
+            built, cuts = [whole[cuts[-1] :]], ()
+        self._write(built, handles, cuts)
+
+    def aside(self, message: Send) -> None:
+        """Send a command while the target waits for an answer of ours."""
+        asked = Asked(next(self._ids), message.number)
+        self.asides[asked] = None
+        self._live().send((message.build(asked.message_id, self.facts),))
+
+    def send_raw(self, data: bytes, fds: Sequence[Descriptor] = ()) -> None:
+        """Send bytes that nothing answers."""
+        self._write((data,), [self.handle(each) for each in fds])
+
+    def _write(self, data: Sequence[bytes], handles: Sequence[Handle], cuts: Sequence[int] = ()) -> None:
+        self._live().send(data, [handle.fd for handle in handles], [handle.about for handle in handles], cuts)
         for handle in handles:
             handle.let_go()
-
-    def send_raw(self, data: bytes) -> None:
-        """Send bytes that nothing answers."""
-        self._live().send((data,))
 
     def handle(self, descriptor: Descriptor) -> Handle:
         """The one that ``descriptor`` stands for in this run; made when it is first used."""
@@ -145,12 +219,24 @@ class Session:
             raise Unanswered("nothing came")
         self._pending = seen
         if isinstance(seen, Received):
-            came = Asked(seen.message.header.message_id, seen.message.header.command)
+            came = _answering(seen)
             if came != asked and came in self._asked:
                 return Silence()
             self._pending = None
             self.negotiated |= asked.command == Command.VERSION and not seen.message.is_error
         return seen
+
+    def await_command(self) -> None:
+        """Wait for a command of the target's, and leave it unanswered. Raises NotReached where none comes."""
+        while not (isinstance(seen := self._live().receive(self.timing.reply), Received) and seen.is_command):
+            if not isinstance(seen, Received):
+                raise NotReached("the device did not ask for client memory")
+
+    def await_asides(self) -> list[Asked]:
+        """Wait for the replies to all asides; returns those that did not come."""
+        if None in self.asides.values():
+            self._next(self.timing.reply)
+        return [asked for asked, seen in self.asides.items() if seen is None]
 
     def prove_in_step(self) -> list[Received]:
         """Send a query and wait for its answer; returns what came before it. Raises OutOfStep, Unanswered."""
@@ -164,7 +250,7 @@ class Session:
             if isinstance(seen, HungUp):
                 self._pending = seen
                 raise Gone
-            came = Asked(seen.message.header.message_id, seen.message.header.command)
+            came = _answering(seen)
             if came == query:
                 self._asked.clear()
                 return extra
@@ -193,21 +279,47 @@ class Session:
         return query
 
     def _next(self, seconds: float | None) -> Received | HungUp | None:
-        """The next message for us; a command of the target's is refused and passed over."""
+        """The next message for us; a command of the target's is answered, the reply to an aside kept, and both passed over."""
         if self._pending is not None:
             return self._pending
         while True:
-            seen = self._live().receive(seconds)
-            if not isinstance(seen, Received) or not seen.is_command or self._expects(seen):
+            source = self._source(seconds)
+            seen = source.receive(seconds)
+            if not isinstance(seen, Received):
                 return seen
-            header = seen.message.header
-            self._live().send((craft(header.command, message_id=header.message_id, flags=_REFUSAL, error=EFAULT),))
+            if seen.is_command and not self._expects(seen):
+                self.commands.append(Commanded(seen, source is self._twin))
+                if len(self.commands) > _ENDLESS:
+                    raise Unanswered("it sends commands without end")
+                self.answer(self, source, seen)
+            elif (came := _answering(seen)) in self.asides:
+                self.asides[came] = seen
+            elif source is self._twin:
+                raise OutOfStep(f"on the second socket came {seen}")
+            else:
+                return seen
+
+    def _source(self, seconds: float | None) -> Peer:
+        """The socket on which something comes next; the main one where that is within ``seconds`` none."""
+        main, twin = self._live(), self._twin
+        if twin is not None:
+            waiting = select.poll()
+            for peer in (main, twin):
+                waiting.register(peer.stream.fileno(), select.POLLIN)
+            ready = [fd for fd, _ in waiting.poll(None if seconds is None else seconds * 1000)]
+            if ready == [twin.stream.fileno()]:
+                return twin
+        return main
 
     def _expects(self, seen: Received) -> bool:
         """Whether it is meant as an answer, although it says it is a command."""
-        header = seen.message.header
-        return Asked(header.message_id, header.command) in {*self._asked, *self._answered}
+        return _answering(seen) in {*self._asked, *self._answered}
 
     def _live(self) -> Peer:
         assert self._peer is not None, "the case has closed its connection"
         return self._peer
+
+
+def _answering(seen: Received) -> Asked:
+    """The command that a reply answers, by its header."""
+    return Asked(seen.message.header.message_id, seen.message.header.command)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vfio_user_conformance.descriptors import Descriptor
 from vfio_user_conformance.facts import Facts, resolve
+from vfio_user_conformance.peer import HungUp
 from vfio_user_conformance.words import command_name, said
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import REQUESTS, Command, MessageType
@@ -31,7 +32,8 @@ class Send:
     """One message: the command of ``payload``, or ``payload`` itself where it has none.
 
     Everything after ``fds`` is a deviation, as in ``craft``; ``command`` sends the payload under another command, ``body``
-    sends bytes in place of a record, and ``cuts`` writes the message in pieces that end at these bytes.
+    sends bytes in place of a record, and ``cuts`` writes the message in pieces that end at these bytes. With ``late`` the
+    descriptors go with the last of the pieces.
     """
 
     payload: Record | Command
@@ -47,6 +49,7 @@ class Send:
     extra: bytes = b""
     cut: int = 0
     cuts: tuple[int, ...] = ()
+    late: bool = False
 
     @property
     def number(self) -> int:
@@ -71,7 +74,7 @@ class Send:
         )
 
     def perform(self, session: "Session") -> None:
-        session.send((self,), self.cuts)
+        session.send((self,), self.cuts, late=self.late)
 
     def __str__(self) -> str:
         words = command_name(self.number)
@@ -80,7 +83,7 @@ class Send:
             words += f" ({said(given)})" if given else ""
         odd = {
             name: getattr(self, name)
-            for name in ("message_id", "body", "flags", "error", "message_size", "extra", "cut", "cuts")
+            for name in ("message_id", "body", "flags", "error", "message_size", "extra", "cut", "cuts", "late")
             if getattr(self, name) not in (None, b"", 0, ())
         }
         words += f" with {said(odd)}" if odd else ""
@@ -112,12 +115,37 @@ class Raw:
     """Bytes that are no message."""
 
     data: bytes
+    fds: tuple[Descriptor, ...] = ()
 
     def perform(self, session: "Session") -> None:
-        session.send_raw(self.data)
+        session.send_raw(self.data, self.fds)
 
     def __str__(self) -> str:
-        return f"the bytes {self.data.hex(' ', 4)}"
+        return " and ".join([f"the bytes {self.data.hex(' ', 4)}", *map(str, self.fds)])
+
+
+@dataclass(frozen=True)
+class Sip:
+    """From now on read at most ``count`` bytes at a time."""
+
+    count: int
+
+    def perform(self, session: "Session") -> None:
+        session.sip(self.count)
+
+    def __str__(self) -> str:
+        return f"read {self.count} byte{'' if self.count == 1 else 's'} at a time"
+
+
+@dataclass(frozen=True)
+class HalfClose:
+    """Send no more, and go on reading."""
+
+    def perform(self, session: "Session") -> None:
+        session.half_close()
+
+    def __str__(self) -> str:
+        return "close the sending half of the connection"
 
 
 @dataclass(frozen=True)
@@ -140,6 +168,28 @@ class Reconnect:
 
     def __str__(self) -> str:
         return "close the connection and make a new one"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Stop the program, start a fresh one, and negotiate."""
+
+    def perform(self, session: "Session") -> None:
+        session.restart()
+
+    def __str__(self) -> str:
+        return "start the program afresh"
+
+
+@dataclass(frozen=True)
+class Afresh:
+    """A new connection; to a fresh program where the present one has ended."""
+
+    def perform(self, session: "Session") -> None:
+        session.afresh()
+
+    def __str__(self) -> str:
+        return "make a new connection"
 
 
 @dataclass(frozen=True)
@@ -171,3 +221,16 @@ class Script(Protocol):
     """The rare case whose next step depends on the facts or on an answer: it yields exchanges and gets what was seen."""
 
     def __call__(self, facts: Facts, /) -> "Generator[Exchange, Seen, None]": ...
+
+
+def each(steps: "Sequence[Step]", expect: "Expectation | Sequence[Expectation | AfterCheck]") -> Script:
+    """A script that does one step after another, each with what it is to bring about; on a new connection after each loss."""
+
+    def script(facts: Facts) -> "Generator[Exchange, Seen, None]":
+        lost = False
+        for step in steps:
+            if lost:
+                yield Exchange((Afresh(),), ())
+            lost = isinstance((yield exchange(step, expect)), HungUp)
+
+    return script

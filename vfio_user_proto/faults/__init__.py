@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
-from vfio_user_proto.faults import access, dirty, framing, memory, migration, queries
+from vfio_user_proto.faults import access, dirty, framing, memory, migration, passed, queries, sizes, stream
 from vfio_user_proto.faults.kit import Fault
 
 FAULTS: Mapping[str, Fault] = {
-    fault.name: fault for module in (framing, memory, queries, access, migration, dirty) for fault in module.FAULTS
+    fault.name: fault
+    for module in (framing, memory, queries, access, migration, dirty, stream, sizes, passed)
+    for fault in module.FAULTS
 }
 
 __all__ = ["FAULTS", "Fault"]

@@ -3,7 +3,11 @@
 # In the order of the document: reports keep it.
 SECTIONS = (
     "header",
+    "message_id",
+    "stream",
+    "payload_size",
     "no_reply",
+    "descriptors",
     "version",
     "dma_map",
     "dma_unmap",
@@ -19,4 +23,5 @@ SECTIONS = (
     "dma_logging",
     "mig_data",
     "connection",
+    "flood",
 )

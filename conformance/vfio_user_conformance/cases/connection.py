@@ -23,6 +23,15 @@ CASES = [
         catches=("second-client-hangs",),
     ),
     Case(
+        ident="connection/silent-client",
+        requirement="disconnect.survived",
+        stimulus=Disconnect(),
+        expect=(),
+        greet=False,
+        catches=("silent-client-crash",),
+        note="The samples of libvfio-user efd091b end with status 1, as they may; a probe that only connects stops them.",
+    ),
+    Case(
         ident="connection/cut-in-header",
         requirement="disconnect.survived",
         given=(MAPPED,),

@@ -1,0 +1,92 @@
+"""Descriptors that no command takes: whoever gets them closes them, which the other end of a pipe sees."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.dma_map import request
+from vfio_user_conformance.cases.header import CONFIG, INFO, MAPPED, OVERLAP, UNKNOWN
+from vfio_user_conformance.cases.region_access import PATTERN, write
+from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, TRIGGER, set_irqs
+from vfio_user_conformance.descriptors import LoneEventFd, Pipe
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Released, Reply
+from vfio_user_conformance.facts import NUM_IRQS
+from vfio_user_conformance.session import PROPOSAL
+from vfio_user_conformance.steps import Disconnect, Send, Step
+from vfio_user_proto.messages import Command, MessageType
+
+PIPE, BELL = Pipe(), LoneEventFd()
+PIPES = tuple(Pipe() for _ in range(64))
+ASSIGN = set_irqs(EVENTFD | TRIGGER, BELL)
+CLOSED = Released(PIPE, under="security.validate")
+
+
+def unasked(what: str, step: Send, expect: Expectation = ANYTHING, *given: Send, greet: bool = True) -> Case:
+    """A pipe with something that takes no descriptor."""
+    return Case(
+        ident=f"descriptors/{what}",
+        requirement="stream.unexpected-descriptors",
+        given=given,
+        stimulus=replace(step, fds=(PIPE,)),
+        expect=(expect, CLOSED),
+        greet=greet,
+        catches=(f"descriptor-{what}-kept",),
+    )
+
+
+def eventfd(
+    what: str, requirement: str, given: Sequence[Send], step: Step, expect: Sequence[Expectation], under: str = ""
+) -> Case:
+    """An eventfd that is of no more use."""
+    return Case(
+        ident=f"descriptors/{what}",
+        requirement=requirement,
+        given=tuple(given),
+        stimulus=step,
+        expect=(*expect, Released(BELL, under=under)),
+        hazards=HAZARDS,
+        catches=(f"descriptor-{what}-kept",),
+    )
+
+
+CASES = [
+    unasked("on-a-query", Send(CONFIG)),
+    unasked("on-a-write", write(PATTERN)),
+    unasked("on-no-reply", Send(OVERLAP, no_reply=True), NoReply(), Send(MAPPED)),
+    unasked("on-an-unknown-command", Send(Command.DEVICE_RESET, command=UNKNOWN), REFUSED),
+    unasked("on-a-reply", Send(INFO, kind=MessageType.REPLY), Either(NoReply(), REFUSED)),
+    unasked("on-version", Send(PROPOSAL), greet=False),
+    unasked("before-version", Send(INFO), greet=False),
+    Case(
+        ident="descriptors/sixty-four",
+        requirement="stream.unexpected-descriptors",
+        stimulus=Send(request(0x10000), fds=PIPES),
+        expect=(ANYTHING, Released(PIPES[-1], under="security.validate")),
+        catches=("descriptor-sixty-four-kept",),
+    ),
+    eventfd(
+        "of-a-refused-interrupt",
+        "stream.unexpected-descriptors",
+        (),
+        set_irqs(EVENTFD | TRIGGER, BELL, index=NUM_IRQS),
+        (Either(REFUSED, Reply()),),
+        "security.validate",
+    ),
+    eventfd(
+        "of-a-replaced-interrupt",
+        "set-irqs.eventfd-none",
+        (ASSIGN,),
+        set_irqs(EVENTFD | TRIGGER, LoneEventFd()),
+        (Reply(),),
+    ),
+    eventfd("of-an-interrupt-taken-away", "set-irqs.eventfd-none", (ASSIGN,), set_irqs(EVENTFD | TRIGGER), (Reply(),)),
+    eventfd(
+        "of-disabled-interrupts",
+        "set-irqs.disable-all",
+        (ASSIGN,),
+        set_irqs(NONE | TRIGGER, count=0),
+        (Reply(),),
+        "set-irqs.eventfd-none",
+    ),
+    eventfd("of-a-lost-client", "disconnect.close-irq-fds", (ASSIGN,), Disconnect(), ()),
+]
