@@ -191,15 +191,16 @@ def test_doorbells_by_message_count_like_kicks(client: Client) -> None:
     rung = {number: bell[8:] for number, bell in enumerate(bells) if bell[:8] != bytes(8)}
     words = {0: b"port", 1: b"any!", 2: b"\x5a\0\0\0", 6: b"\1\0\0\0"}
     assert rung == {**{number: word + bytes(4) for number, word in words.items()}, 8: b"8 bytes!"}
-    assert client.read(BAR4, 0, 4) == bytes(4)
+    assert client.read(BAR4, 0, 4) == b"\0\7\x0e\x15"
 
 
 @pytest.mark.parametrize(("bar", "offset"), [(BAR3, 8), (BAR4, 0x180), (BAR4, 0x200)])
 def test_windows_are_memory_by_message_too(client: Client, bar: int, offset: int) -> None:
+    before = client.read(bar, offset, 6)
     client.write(bar, offset, b"word")
-    assert client.read(bar, offset, 6) == b"word\0\0"
+    assert client.read(bar, offset, 6) == b"word" + before[4:]
     client.ask(Command.DEVICE_RESET)
-    assert client.read(bar, offset, 4) == bytes(4)
+    assert client.read(bar, offset, 6) == before == bytes((i * 7 + i // 256) & 0xFF for i in range(offset, offset + 6))
 
 
 def transfer(client: Client, operation: int, address: int, length: int) -> tuple[int, int, int]:

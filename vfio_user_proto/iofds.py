@@ -234,8 +234,11 @@ class IoFdRegion:
                 if len(packet) == _RECORD:
                     response = self._obey(wire.decode_record(IoregionfdCmd, packet)[0])
                     if response is not None:
-                        # Where there is no room the client has not read earlier responses, and waits for none.
-                        self._ours.send(wire.encode_record(IoregionfdResp(data=response)), socket.MSG_NOSIGNAL)
+                        self._answer(wire.encode_record(IoregionfdResp(data=response)))
+
+    def _answer(self, response: bytes) -> None:
+        """Where there is no room (BlockingIOError) the client has not read earlier responses, and waits for none."""
+        self._ours.send(response, socket.MSG_NOSIGNAL)
 
     def _obey(self, command: IoregionfdCmd) -> int | None:
         """Carry out one command. Returns the data of the response, None where none is due.

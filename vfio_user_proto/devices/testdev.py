@@ -29,8 +29,8 @@ BAR0, little endian; what is not listed reads as zero and ignores writes:
     0x800   2048   both    scratch RAM
     ======  =====  ======  =====================================================================================
 
-Doorbells and windows; a message that writes to one of them does what a kick or a command does. What is in no window reads
-as zero:
+Doorbells and windows; a message that writes to one of them does what a kick or a command does. Byte i of such a region reads
+as (i * 7 + i // 256) & 0xff at the start; what is in no window always does:
 
     ======  =======  ======  ===============================================================================
     region  offset   bytes   what
@@ -185,8 +185,10 @@ class TestDevice(Device):
 
     def reset(self) -> None:
         self.config.reset()
-        for memory in (self._bar0, self._ram, *self._windows.values()):
+        for memory in (self._bar0, self._ram):
             memory[:] = bytes(len(memory))
+        for windows in self._windows.values():
+            windows[:] = bytes((at * 7 + at // 256) & 0xFF for at in range(len(windows)))
         self._bar0[:4] = IDENTITY
         self._set(PATTERN, 3)
         self._set(VECTOR, NO_VECTOR)
