@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
+SCALE ?= 1
 
-.PHONY: help demo test check interop format lint types generated bench clean
+.PHONY: help demo test check interop soak format lint types generated bench clean
 
 help:
 	@echo "make demo    run the suite against the built-in reference server, over a socket; writes report/conformance.html"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, generated files, tests"
 	@echo "make interop QEMU with our devices, both fetched from Debian (300 MB, kept in ~/.cache); skips where that cannot be"
+	@echo "make soak    long attacks on our server: 10,000 connects, a million messages; SCALE=0.01 for a part of it"
 	@echo "make bench   the benchmarks, each a ratio against its yardstick"
 	@echo "make format  put the code into its form;  make generated  compare generated files with the document"
 
@@ -32,6 +34,9 @@ check: lint types generated test
 interop: $(READY)
 	-tests/interop/setup
 	VFIO_USER_INTEROP=1 $(BIN)/python -m pytest -m interop tests/interop
+
+soak: $(READY)
+	VFIO_USER_SOAK_SCALE=$(SCALE) $(BIN)/python -m pytest -m soak tests/soak
 
 format: $(READY)
 	$(BIN)/ruff format .
