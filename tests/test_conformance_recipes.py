@@ -1,10 +1,10 @@
-# The tables of a target file that say how to make its device do DMA and raise interrupts.
+# The tables of a target file that say how to make its device do DMA and raise interrupts, and where its doorbells show.
 from pathlib import Path
 
 import pytest
 
 from vfio_user_conformance.profile import load
-from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Interrupt, Pattern, Poke, Register
+from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Doorbell, Interrupt, Pattern, Poke, Register
 from vfio_user_proto.devices.testdev import pattern
 from vfio_user_proto.errors import UsageError
 
@@ -14,11 +14,12 @@ SHOWN = '{region = 1, offset = 8, width = 4, algorithm = "crc32"}'
 WRITE = f'[[dma]]\noperation = "write"\npattern = "i"\nsteps = [{STEP}]\ncompletion = {DONE}\n'
 READ = f'[[dma]]\noperation = "read"\nsteps = [{STEP}]\ncompletion = {DONE}\nresult = {SHOWN}\n'
 IRQ = "[[irq]]\nindex = 2\nvector = 1\nsteps = [{region = 0, offset = 8, width = 4, value = 9}]\n"
+BELL = "[[doorbell]]\nregion = 4\noffset = 16\nmatch = 7\ncount = {region = 0, offset = 8, width = 4}\n"
 
 
 def test_the_tables_become_registers_and_what_to_write_there(tmp_path: Path) -> None:
     path = tmp_path / "target.toml"
-    path.write_text(WRITE + READ + IRQ)
+    path.write_text(WRITE + READ + IRQ + BELL)
 
     profile = load(str(path))
 
@@ -28,6 +29,7 @@ def test_the_tables_become_registers_and_what_to_write_there(tmp_path: Path) -> 
         Dma("read", (step,), done, 1, result=Register(1, 8, 4), algorithm="crc32"),
     )
     assert profile.irqs == (Interrupt(2, 1, (Poke(Register(0, 8, 4), 9),)),)
+    assert profile.doorbells == (Doorbell(4, 16, 7, Register(0, 8, 4), None),)
 
 
 def test_a_step_is_filled_in_with_the_place_of_the_transfer() -> None:
@@ -114,6 +116,11 @@ def test_a_pattern_that_is_more_than_arithmetic_is_refused(text: str) -> None:
         (IRQ.replace("value = 9", 'value = "{iova}"'), "no whole number of 32 bits"),
         (IRQ.replace("index = 2\n", ""), "lacks index"),
         (IRQ + IRQ, "two .* for index 2, vector 1"),
+        (BELL + BELL, "two .* for doorbell at 0x10 of region 4 for 0x7"),
+        (BELL.replace("count", "sum"), "unknown 'sum'"),
+        ("[[doorbell]]\nregion = 4\noffset = 16", "neither a count nor a value"),
+        (BELL.replace("match = 7", "match = true"), "the match True"),
+        (BELL.replace(", width = 4", ""), "count lacks width"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, problem: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_user_conformance import recipes
-from vfio_user_conformance.recipes import Dma, Interrupt, check
+from vfio_user_conformance.recipes import Dma, Doorbell, Interrupt, check
 from vfio_user_conformance.verdict import FINDINGS, Known, Outcome
 from vfio_user_proto.errors import UsageError
 
@@ -35,7 +35,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Profile:
-    """One target file; ``dma`` and ``irqs`` tell how to make the device act."""
+    """One target file; ``dma`` and ``irqs`` tell how to make the device act, ``doorbells`` where it shows what reached it."""
 
     name: str = ""
     version: str = ""
@@ -43,6 +43,7 @@ class Profile:
     allow: frozenset[str] = frozenset()
     dma: tuple[Dma, ...] = ()
     irqs: tuple[Interrupt, ...] = ()
+    doorbells: tuple[Doorbell, ...] = ()
     known: tuple[Known, ...] = ()
 
 
@@ -69,7 +70,7 @@ def load(source: str) -> Profile:
 
 
 def _profile(content: dict[str, Any]) -> Profile:
-    check(content, "the file", optional=("name", "version", "scratch", "allow", "dma", "irq", "known"))
+    check(content, "the file", optional=("name", "version", "scratch", "allow", "dma", "irq", "doorbell", "known"))
     scratch = content.get("scratch")
     if scratch is not None:
         check(scratch, "[scratch]", ("region", "offset", "size"), ("keeps",))
@@ -80,6 +81,7 @@ def _profile(content: dict[str, Any]) -> Profile:
         allow=allowed(content.get("allow", [])),
         dma=recipes.dma(content.get("dma", [])),
         irqs=recipes.irqs(content.get("irq", [])),
+        doorbells=recipes.doorbells(content.get("doorbell", [])),
         known=tuple(_known(entry) for entry in content.get("known", [])),
     )
 

@@ -1,4 +1,4 @@
-"""How a device is made to do DMA and to raise interrupts: the tables [[dma]] and [[irq]] of a target file."""
+"""How a device is made to act, and where it shows that: the tables [[dma]], [[irq]] and [[doorbell]] of a target file."""
 
 import ast
 import operator
@@ -76,6 +76,25 @@ class Interrupt:
     steps: tuple[Poke, ...]
 
 
+@dataclass(frozen=True)
+class Doorbell:
+    """A place of a region, at ``offset``, that is also reached through a descriptor.
+
+    Each store there, of the value ``match`` alone where that is given, adds 1 to ``count``, and ``value`` then reads as what
+    was stored. One of both may be missing; a place that is memory is its own ``value``.
+    """
+
+    region: int
+    offset: int
+    match: int | None
+    count: Register | None
+    value: Register | None
+
+    def __str__(self) -> str:
+        only = "" if self.match is None else f" for {self.match:#x}"
+        return f"the doorbell at {self.offset:#x} of region {self.region}{only}"
+
+
 class Pattern:
     """Bytes by their number: an expression over i of whole numbers, + - * & | ^ << >> and brackets.
 
@@ -148,6 +167,15 @@ def irqs(tables: Any) -> tuple[Interrupt, ...]:
     return found
 
 
+def doorbells(tables: Any) -> tuple[Doorbell, ...]:
+    """The tables [[doorbell]], at most one for each place and value."""
+    found = tuple(_doorbell(each) for each in _tables("[[doorbell]]", tables))
+    places = [str(each) for each in found]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ValueError(f"there are two [[doorbell]] for {twice[0].removeprefix('the ')}")
+    return found
+
+
 def _dma(table: dict[str, Any]) -> Dma:
     operation = table.get("operation")
     if operation not in ("write", "read"):
@@ -173,6 +201,21 @@ def _irq(table: dict[str, Any]) -> Interrupt:
     check(table, "[[irq]]", ("index", "vector", "steps"))
     index, vector = (_number("[[irq]]", name, table[name]) for name in ("index", "vector"))
     return Interrupt(index, vector, _steps("[[irq]]", table["steps"], ()))
+
+
+def _doorbell(table: dict[str, Any]) -> Doorbell:
+    name = "[[doorbell]]"
+    check(table, name, ("region", "offset"), ("match", "count", "value"))
+    shows: dict[str, Register | None] = {"count": None, "value": None}
+    for key in shows.keys() & table.keys():
+        check(_table(key, table[key]), key, ("region", "offset", "width"))
+        shows[key] = _register(key, table[key])
+    if shows == {"count": None, "value": None}:
+        raise ValueError(f"{name} has neither a count nor a value")
+    match = _number(name, "match", table["match"], 64) if "match" in table else None
+    return Doorbell(
+        _number(name, "region", table["region"]), _number(name, "offset", table["offset"], 64), match, **shows
+    )
 
 
 def _steps(name: str, tables: Any, filled: Sequence[str]) -> tuple[Poke, ...]:
