@@ -27,7 +27,8 @@ class Fake:
     """A server in a thread that says what a test wants.
 
     ``answer`` gets each event after VERSION and returns what to send: a record for a reply, a number for an error reply,
-    bytes with or without descriptors as they are, a list of several of these, None for silence; or it raises EndOfSession.
+    bytes with or without descriptors as they are, something to call, a list of several of these, None for silence; or it
+    raises EndOfSession.
     """
 
     def __init__(
@@ -64,8 +65,11 @@ class Fake:
                 while (event := self.engine.next_event()) is not None:
                     if isinstance(event, Closed):
                         return
-                    unix.close_all(event.fds)
-                    self._send(event, self._version if self._is_version(event) else self._answer(event))
+                    try:
+                        answer = self._version if self._is_version(event) else self._answer(event)
+                    finally:
+                        unix.close_all(event.fds)
+                    self._send(event, answer)
         except (EndOfSession, TransportError, RemoteProtocolError):
             pass
         finally:
@@ -80,6 +84,8 @@ class Fake:
         if isinstance(answer, list):
             for each in answer:
                 self._send(event, each)
+        elif callable(answer):
+            answer()
         elif isinstance(answer, bytes):
             self._theirs.write(answer)
         elif isinstance(answer, tuple):

@@ -224,7 +224,7 @@ def test_the_deadline_can_be_changed_and_switched_off() -> None:
             client.timeout = timeout
             assert client.device_info().num_irqs == 4
         client.timeout = None
-        client._main.arm(None)
+        client._arm(None)
         client.timeout = 0.05
         with pytest.raises(TransportError, match=r"within 0.05 s"):
             client.device_info()

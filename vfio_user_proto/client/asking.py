@@ -1,7 +1,7 @@
 """Questions and answers: a command with a typed reply, asked in parts where it is large, and checked."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from vfio_user_proto import wire
 from vfio_user_proto.client.exchange import Exchange, Reply
@@ -17,27 +17,30 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class Asking(Exchange):
-    """An exchange that knows what the reply to a command must look like. What does not raises RemoteProtocolError."""
+class Asking:
+    """Questions over an exchange, with what the reply to each must look like. What does not raises RemoteProtocolError."""
 
-    def ask(self, command: int, request: Record, answer: type[R]) -> R:
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange: Final = exchange
+
+    async def ask(self, command: int, request: Record, answer: type[R]) -> R:
         """Send a command whose reply brings no descriptors; returns its payload."""
-        reply = self.wait(self.send(command, request))
+        reply = await self.exchange.call(command, request)
         reply.close()
         return payload_of(reply, answer)
 
-    def do(self, command: int, request: Record | None = None, fds: Sequence[int] = ()) -> None:
+    async def do(self, command: int, request: Record | None = None, fds: Sequence[int] = ()) -> None:
         """Send a command whose reply brings nothing."""
-        reply = self.wait(self.send(command, request, fds=fds))
+        reply = await self.exchange.call(command, request, fds=fds)
         reply.close()
         check_reply(reply)
 
-    def ask_whole(self, command: int, request: Any, answer: type[R]) -> tuple[Reply, R]:
+    async def ask_whole(self, command: int, request: Any, answer: type[R]) -> tuple[Reply, R]:
         """Ask again with more room where the reply says that it needs it; returns the whole reply and its payload."""
         needed = request.argsz
         for _ in range(2):
             request = request.replace(argsz=needed)
-            reply = self.wait(self.send(command, request))
+            reply = await self.exchange.call(command, request)
             try:
                 content: Any = payload_of(reply, answer)
             except RemoteProtocolError:
@@ -47,7 +50,7 @@ class Asking(Exchange):
             if needed <= request.argsz:
                 return reply, content
             reply.close()
-            if needed > self._main.engine.limit - wire.HEADER_SIZE:
+            if needed > self.exchange.limit - wire.HEADER_SIZE:
                 break
         raise RemoteProtocolError(f"{reply.message.name}: {needed} bytes are said to be needed")
 

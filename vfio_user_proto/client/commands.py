@@ -1,20 +1,16 @@
-"""The client: greets a server, then one typed method per command."""
+"""What a client can ask: a greeting, then one typed method per command."""
 
-import os
 import socket
 import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from vfio_user_proto import capabilities, regioncaps, unix, wire
+from vfio_user_proto import capabilities, regioncaps, unix
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client.asking import HasFileno, check_echo, number_of, payload_of, pieces
 from vfio_user_proto.client.exchange import Reply
-from vfio_user_proto.client.memory import MemoryMap
 from vfio_user_proto.client.migrating import Migrating
 from vfio_user_proto.client.regions import RegionInfo, RegionIoFds, checked, descriptors_of
-from vfio_user_proto.connection import Connection
 from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from vfio_user_proto.messages import (
     Command,
@@ -41,81 +37,44 @@ from vfio_user_proto.messages import (
     SparseMmap,
     VersionRequest,
 )
-from vfio_user_proto.states import Role
 
 # What the client offers unless it is told otherwise, and the version on the wire that it proposes.
 OFFER: Final = Capabilities(max_msg_fds=16, twin_socket=True, write_multiple=True)
-MAJOR: Final = 0
-MINOR: Final = 2
+VERSION: Final = (0, 2)
 
 
-class Client(Migrating):
-    """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
+class Commands(Migrating):
+    """One typed method per command, over any exchange.
 
     The methods are named after the commands, whose sections in the document say what they do. Every one raises ErrorReply
     where the server refuses, RemoteProtocolError where its reply contradicts the request or itself, TransportError past the
-    deadline or when the server is gone, EncodeError and LocalProtocolError for what cannot be asked. ``version`` is what was
-    agreed on, ``offer`` our capabilities, ``peer`` the server's.
+    deadline or when the server is gone, EncodeError and LocalProtocolError for what cannot be asked.
     """
 
-    version: tuple[int, int]
-
-    @classmethod
-    def connect(
-        cls,
-        target: str | os.PathLike[str] | unix.Stream,
-        *,
-        offer: Capabilities = OFFER,
-        version: tuple[int, int] = (MAJOR, MINOR),
-        timeout: float | None = 5.0,
-        memory: MemoryMap | None = None,
-    ) -> Self:
-        """Connect to a path, or take over a connected stream, and agree on version and capabilities.
-
-        ``timeout`` is the deadline of every call in seconds; ``memory`` answers the server's DMA commands.
-        """
-        stream = target if isinstance(target, unix.Stream) else unix.connect(target, timeout=timeout)
-        limit = max(wire.DEFAULT_LIMIT, offer.max_data_xfer_size + 4096)
-        engine = Connection(Role.CLIENT, limit=limit, max_fds=offer.max_msg_fds)
-        client = cls(stream, engine, timeout, MemoryMap() if memory is None else memory)
-        try:
-            client._greet(offer, version)
-        except BaseException:
-            client.close()
-            raise
-        return client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _greet(self, offer: Capabilities, version: tuple[int, int]) -> None:
-        """VFIO_USER_VERSION."""
-        request = VersionRequest(version_major=version[0], version_minor=version[1], version_data=offer.to_data())
-        reply = self.wait(self.send(Command.VERSION, request))
+    async def greet(self, version: tuple[int, int]) -> None:
+        """Agree on version and capabilities (section VFIO_USER_VERSION)."""
+        exchange = self.exchange
+        offer = exchange.offer.to_data()
+        request = VersionRequest(version_major=version[0], version_minor=version[1], version_data=offer)
+        reply = await exchange.call(Command.VERSION, request)
         try:
             answer = payload_of(reply, VersionRequest)
             if answer.version_major != version[0] or answer.version_minor > version[1]:
                 theirs, ours = f"{answer.version_major}.{answer.version_minor}", f"{version[0]}.{version[1]}"
                 raise RemoteProtocolError(f"the server answers version {theirs} to {ours}")
             try:
-                self.peer = capabilities.parse(answer.version_data)
+                exchange.peer = capabilities.parse(answer.version_data)
             except DecodeError as problem:
                 raise RemoteProtocolError(f"VFIO_USER_VERSION reply: {problem}") from None
-            self.offer, self.version = offer, (answer.version_major, answer.version_minor)
-            self.largest_dma = offer.max_data_xfer_size
-            if self.peer.twin_socket:
-                self.add_twin(_twin(reply, offer, self.peer))
+            exchange.version = answer.version_major, answer.version_minor
+            if exchange.peer.twin_socket:
+                exchange.add_twin(_twin(reply, exchange.offer, exchange.peer))
         finally:
             reply.close()
 
     # DMA
 
-    def dma_map(
+    async def dma_map(
         self,
         address: int,
         size: int,
@@ -130,23 +89,23 @@ class Client(Migrating):
         have it.
         """
         request = DmaMapRequest(flags=flags, offset=offset, address=address, size=size)
-        self.do(Command.DMA_MAP, request, () if fd is None else (number_of(fd),))
+        await self.do(Command.DMA_MAP, request, () if fd is None else (number_of(fd),))
 
-    def dma_unmap(self, address: int, size: int) -> None:
+    async def dma_unmap(self, address: int, size: int) -> None:
         """Take back what ``dma_map`` gave, by the same address and size."""
         request = DmaUnmapRequest(address=address, size=size)
-        check_echo(request, self.ask(Command.DMA_UNMAP, request, DmaUnmapRequest), "address", "size")
+        check_echo(request, await self.ask(Command.DMA_UNMAP, request, DmaUnmapRequest), "address", "size")
 
     # What the device is
 
-    def device_info(self) -> DeviceGetInfoReply:
+    async def device_info(self) -> DeviceGetInfoReply:
         """Flags, and how many regions and kinds of interrupts there are."""
-        return self.ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest(), DeviceGetInfoReply)
+        return await self.ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest(), DeviceGetInfoReply)
 
-    def region_info(self, index: int) -> RegionInfo:
+    async def region_info(self, index: int) -> RegionInfo:
         """One region with its capabilities and its descriptor; to be closed."""
         request = DeviceGetRegionInfoRequest(argsz=DeviceGetRegionInfoReply.fixed_size, index=index)
-        reply, info = self.ask_whole(Command.DEVICE_GET_REGION_INFO, request, DeviceGetRegionInfoReply)
+        reply, info = await self.ask_whole(Command.DEVICE_GET_REGION_INFO, request, DeviceGetRegionInfoReply)
         try:
             check_echo(request, info, "index")
             chain, problem = regioncaps.walk(info)
@@ -163,7 +122,7 @@ class Client(Migrating):
             raise
         return RegionInfo(info, tuple(chain), reply.fds)
 
-    def region_io_fds(self, index: int, size: int | None = None) -> RegionIoFds:
+    async def region_io_fds(self, index: int, size: int | None = None) -> RegionIoFds:
         """The sub-regions of a region that are accessed through descriptors; to be closed.
 
         ``size`` is that of the region, in bytes; the server is asked where it is not given. Refused with RemoteProtocolError,
@@ -171,10 +130,10 @@ class Client(Migrating):
         descriptor that did not come. Descriptors that no sub-region uses are closed.
         """
         if size is None:
-            with self.region_info(index) as info:
+            with await self.region_info(index) as info:
                 size = info.size
         request = DeviceGetRegionIoFdsRequest(argsz=DeviceGetRegionIoFdsReply.fixed_size, index=index)
-        reply, answer = self.ask_whole(Command.DEVICE_GET_REGION_IO_FDS, request, DeviceGetRegionIoFdsReply)
+        reply, answer = await self.ask_whole(Command.DEVICE_GET_REGION_IO_FDS, request, DeviceGetRegionIoFdsReply)
         try:
             check_echo(request, answer, "index")
             sub_regions = checked(answer, size, len(reply.fds))
@@ -187,16 +146,16 @@ class Client(Migrating):
                 fd.close()
         return RegionIoFds(answer, sub_regions, reply.fds)
 
-    def irq_info(self, index: int) -> DeviceGetIrqInfoReply:
+    async def irq_info(self, index: int) -> DeviceGetIrqInfoReply:
         """One kind of interrupt."""
         request = DeviceGetIrqInfoRequest(index=index)
-        answer = self.ask(Command.DEVICE_GET_IRQ_INFO, request, DeviceGetIrqInfoReply)
+        answer = await self.ask(Command.DEVICE_GET_IRQ_INFO, request, DeviceGetIrqInfoReply)
         check_echo(request, answer, "index")
         return answer
 
     # What it does
 
-    def set_irqs(
+    async def set_irqs(
         self,
         index: int,
         action: IrqSetFlags,
@@ -214,10 +173,10 @@ class Client(Migrating):
         """
         if eventfds:
             numbers = [number_of(fd) for fd in eventfds]
-            for at, part in pieces(len(numbers), self.peer.max_msg_fds, "descriptors"):
+            for at, part in pieces(len(numbers), self.exchange.peer.max_msg_fds, "descriptors"):
                 flags = action | IrqSetFlags.DATA_EVENTFD
                 request = DeviceSetIrqsRequest(flags=flags, index=index, start=start + at, count=part)
-                self.do(Command.DEVICE_SET_IRQS, request, numbers[at : at + part])
+                await self.do(Command.DEVICE_SET_IRQS, request, numbers[at : at + part])
             return
         data = b"" if values is None else bytes(map(bool, values))
         kind = IrqSetFlags.DATA_NONE if values is None else IrqSetFlags.DATA_BOOL
@@ -225,31 +184,31 @@ class Client(Migrating):
             kind = IrqSetFlags.DATA_EVENTFD
         count = count if values is None else len(data)
         request = DeviceSetIrqsRequest(flags=action | kind, index=index, start=start, count=count, data=data)
-        self.do(Command.DEVICE_SET_IRQS, request)
+        await self.do(Command.DEVICE_SET_IRQS, request)
 
-    def region_read(self, index: int, offset: int, count: int) -> bytes:
+    async def region_read(self, index: int, offset: int, count: int) -> bytes:
         """``count`` bytes from ``offset`` on, in as many commands as they need."""
         parts = []
-        for at, size in pieces(count, self.largest_transfer, "bytes"):
+        for at, size in pieces(count, self.exchange.largest_transfer, "bytes"):
             request = RegionReadRequest(offset=offset + at, region=index, count=size)
-            answer = self.ask(Command.REGION_READ, request, RegionReadReply)
+            answer = await self.ask(Command.REGION_READ, request, RegionReadReply)
             check_echo(request, answer, "offset", "region", "count")
             parts.append(answer.data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def region_write(self, index: int, offset: int, data: bytes, *, no_reply: bool = False) -> None:
+    async def region_write(self, index: int, offset: int, data: bytes, *, no_reply: bool = False) -> None:
         """Write ``data`` at ``offset``, in as many commands as it needs; ``no_reply`` does not wait for them to be done."""
-        for at, size in pieces(len(data), self.largest_transfer, "bytes"):
+        for at, size in pieces(len(data), self.exchange.largest_transfer, "bytes"):
             request = RegionWriteRequest(offset=offset + at, region=index, data=data[at : at + size])
             if no_reply:
-                self.send(Command.REGION_WRITE, request, no_reply=True)
+                await self.exchange.tell(Command.REGION_WRITE, request)
             else:
-                answer = self.ask(Command.REGION_WRITE, request, RegionWriteReply)
+                answer = await self.ask(Command.REGION_WRITE, request, RegionWriteReply)
                 check_echo(request, answer, "offset", "region", "count")
 
-    def write_multi(self, writes: Sequence[tuple[int, int, bytes]]) -> None:
+    async def write_multi(self, writes: Sequence[tuple[int, int, bytes]]) -> None:
         """Several writes of at most 8 bytes each, as (region, offset, data), in one command or a few."""
-        if not self.peer.write_multiple:
+        if not self.exchange.peer.write_multiple:
             raise LocalProtocolError("the server does not take VFIO_USER_REGION_WRITE_MULTI")
         if any(len(data) > 8 for _, _, data in writes):
             raise LocalProtocolError("VFIO_USER_REGION_WRITE_MULTI carries writes of at most 8 bytes")
@@ -259,15 +218,15 @@ class Client(Migrating):
             )
             for index, offset, data in writes
         ]
-        room = self.largest_transfer // DeviceWrite.fixed_size
+        room = self.exchange.largest_transfer // DeviceWrite.fixed_size
         for at, size in pieces(len(entries), room, "writes"):
             request = RegionWriteMultiRequest(wrs=tuple(entries[at : at + size]))
-            answer = self.ask(Command.REGION_WRITE_MULTI, request, RegionWriteMultiReply)
+            answer = await self.ask(Command.REGION_WRITE_MULTI, request, RegionWriteMultiReply)
             check_echo(request, answer, "wr_cnt")
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """Put the device back to its start."""
-        self.do(Command.DEVICE_RESET)
+        await self.do(Command.DEVICE_RESET)
 
 
 def _twin(reply: Reply, offer: Capabilities, peer: Capabilities) -> unix.Stream:

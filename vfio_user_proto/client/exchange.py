@@ -1,13 +1,15 @@
-"""Commands out, replies in, in any order, with deadlines; what the server asks meanwhile is answered from our memory."""
+"""A client's end of a connection, but for the waiting: commands out, replies in, what the server asks answered."""
 
 import errno
-import select
-import time
+import os
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-from vfio_user_proto import unix
+from vfio_user_proto import unix, wire
+from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client.fd import Fd
 from vfio_user_proto.client.memory import MemoryMap
 from vfio_user_proto.connection import Connection
@@ -15,11 +17,11 @@ from vfio_user_proto.errors import DecodeError, ErrorReply, RemoteProtocolError,
 from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
 from vfio_user_proto.messages import Command
 from vfio_user_proto.model import Record, name_of
-from vfio_user_proto.states import State
+from vfio_user_proto.states import Role
 from vfio_user_proto.wire import Message
 
 # So many bytes of answers may wait for a server that does not read; then we stop reading what it asks.
-_DUE_BOUND: Final = 1 << 22
+DUE_BOUND: Final = 1 << 22
 
 
 class Reply(NamedTuple):
@@ -36,14 +38,15 @@ class Reply(NamedTuple):
 
 
 class Pending:
-    """A command that was sent; ``wait`` gives its reply."""
+    """A command that was sent, and its reply as soon as that is there. ``wake`` is called then, and when none will come."""
 
-    __slots__ = ("abandoned", "command", "message_id", "reply")
+    __slots__ = ("abandoned", "command", "message_id", "reply", "wake")
 
     def __init__(self, command: int, message_id: int) -> None:
         self.command, self.message_id = command, message_id
         self.reply: Reply | None = None
         self.abandoned = False
+        self.wake: Callable[[], None] | None = None
 
     @property
     def name(self) -> str:
@@ -51,164 +54,182 @@ class Pending:
         return name_of(Command, self.command)
 
 
+class _Due(NamedTuple):
+    """What waits to be sent of a message; ``fds`` are copies, ours."""
+
+    data: bytes | memoryview
+    fds: tuple[int, ...]
+    answers: bool
+
+
 class Line:
     """One socket with its engine, and what is still to be sent over it."""
 
-    def __init__(self, stream: unix.Stream, engine: Connection, timeout: float | None) -> None:
+    def __init__(self, stream: unix.Stream, engine: Connection) -> None:
         self.stream, self.engine = stream, engine
-        self.queue: deque[tuple[bytes | memoryview, Sequence[int]]] = deque()
-        self.due = 0
-        self._armed = timeout
-        stream.set_timeout(timeout)
+        self.queue: deque[_Due] = deque()
+        self.due = 0  # bytes of answers
 
-    def arm(self, remaining: float | None) -> None:
-        """Let reads wait for ``remaining`` seconds; a system call only where that is far from what was set."""
-        if remaining is None or self._armed is None:
-            changed = remaining is not self._armed
-        else:
-            changed = not 0.9 * self._armed <= remaining <= self._armed
-        if changed:
-            self._armed = remaining
-            self.stream.set_timeout(remaining)
+    @property
+    def full(self) -> bool:
+        """Whether so many answers are due that nothing more is to be read."""
+        return self.due >= DUE_BOUND
 
-    def put(self, data: bytes, fds: Sequence[int]) -> None:
-        """Queue a message."""
-        self.queue.append((data, fds))
-        self.due += len(data)
+    def put(self, data: bytes, fds: Sequence[int] = (), *, answers: bool = False) -> None:
+        """Send a message, and keep what the socket does not take now. Raises TransportError."""
+        sent = 0 if self.queue else self._write(data, fds)
+        if sent < len(data):
+            self.queue.append(_Due(memoryview(data)[sent:], () if sent else _copies(fds), answers))
+            self.due += answers * (len(data) - sent)
 
-    def push(self) -> bool:
-        """Send what the socket takes without waiting; says whether nothing is left. Raises TransportError."""
+    def push(self) -> None:
+        """Send what is due, as far as the socket takes it. Raises TransportError."""
         while self.queue:
-            data, fds = self.queue[0]
-            sent = self.stream.write(data, fds, wait=False)
-            self.due -= sent
-            if sent < len(data):
-                if sent:
-                    self.queue[0] = memoryview(data)[sent:], ()
-                return False
-            self.queue.popleft()
-        return True
+            first = self.queue[0]
+            sent = self._write(first.data, first.fds)
+            if not sent:
+                return
+            self.due -= first.answers * sent
+            unix.close_all(first.fds)
+            if sent < len(first.data):
+                self.queue[0] = _Due(first.data[sent:], (), first.answers)
+            else:
+                self.queue.popleft()
 
     def close(self) -> None:
+        """Close the socket; what was not sent is dropped."""
+        self._drop()
         self.stream.close()
         unix.close_all(self.engine.close())
 
+    def _write(self, data: bytes | memoryview, fds: Sequence[int]) -> int:
+        try:
+            return self.stream.write(data, fds, wait=False)
+        except TransportError:
+            self._drop()
+            raise
 
-class Exchange:
-    """A connection to a server, used by one thread.
+    def _drop(self) -> None:
+        for each in self.queue:
+            unix.close_all(each.fds)
+        self.queue.clear()
+        self.due = 0
 
-    ``timeout`` is the deadline of every call, in seconds, None for none. ``memory`` answers the server's commands; they are
-    served while a call waits. What the server does wrong on the stream raises RemoteProtocolError and ends the connection; a
-    deadline that passes raises TransportError and does not, a late reply is then dropped.
+
+class Exchange(ABC):
+    """A connection to a server; how it waits is for a subclass to say.
+
+    ``timeout`` is the deadline of every call, in seconds, None for none. ``memory`` answers the server's commands. What the
+    server does wrong on the stream raises RemoteProtocolError and ends the connection; a deadline that passes raises
+    TransportError and does not, a late reply is then dropped. ``version``, ``offer`` and ``peer`` are what was agreed on.
     """
 
-    def __init__(self, stream: unix.Stream, engine: Connection, timeout: float | None, memory: MemoryMap) -> None:
+    version: tuple[int, int]
+    peer: Capabilities
+
+    def __init__(
+        self, target: unix.Stream, offer: Capabilities, timeout: float | None, memory: MemoryMap | None
+    ) -> None:
         self.timeout = timeout
-        self.memory: Final = memory
-        self.largest_dma = 0
-        self._main = Line(stream, engine, timeout)
+        self.offer: Final = offer
+        self.memory: Final = MemoryMap() if memory is None else memory
+        limit = max(wire.DEFAULT_LIMIT, offer.max_data_xfer_size + 4096)
+        self._main = Line(target, Connection(Role.CLIENT, limit=limit, max_fds=offer.max_msg_fds))
         self._twin: Line | None = None
         self._awaited: dict[tuple[int, int], deque[Pending]] = {}
         self._arrived: set[Pending] = set()
         self._ended = ""
 
-    def send(
-        self, command: int, payload: Record | None = None, *, fds: Sequence[int] = (), no_reply: bool = False
-    ) -> Pending:
-        """Send a command and do not wait; with ``no_reply`` there will be none to wait for.
+    @abstractmethod
+    async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply:
+        """Send a command; the reply must not say error, and its descriptors are the caller's from here on.
 
-        Descriptors stay the caller's. Raises EncodeError and LocalProtocolError, with nothing sent, and TransportError.
+        Descriptors that are sent stay the caller's. Raises EncodeError and LocalProtocolError with nothing sent, ErrorReply,
+        TransportError past the deadline or when the server is gone, RemoteProtocolError.
         """
-        self._check_open()
-        outgoing = self._main.engine.command(command, payload, fds=fds, no_reply=no_reply)
-        pending = Pending(command, outgoing.message_id)
-        if not no_reply:
-            self._awaited.setdefault((pending.message_id, command), deque()).append(pending)
-        self._main.put(outgoing.data, outgoing.fds)
-        if not self._main.push():
-            deadline = self._deadline()
-            while not self._main.push():
-                self._turn(pending.name, deadline, sending=True)
-        return pending
 
-    def wait(self, pending: Pending) -> Reply:
-        """The reply to ``pending``, which must not say error; its descriptors are the caller's from here on.
+    @abstractmethod
+    async def tell(self, command: int, payload: Record | None = None) -> None:
+        """Send a command that wants no reply. Raises as ``call`` does."""
 
-        Raises ErrorReply, TransportError past the deadline or when the server is gone, RemoteProtocolError.
-        """
-        if pending.reply is None:
-            deadline = self._deadline()
-            try:
-                while pending.reply is None:
-                    self._turn(pending.name, deadline)
-            finally:
-                pending.abandoned = pending.reply is None
-        reply = pending.reply
-        self._arrived.discard(pending)
-        if reply.message.is_error:
-            reply.close()
-            raise ErrorReply(pending.name, reply.message.header.error)
-        return reply
+    @property
+    def limit(self) -> int:
+        """Bytes of the largest message that may come."""
+        return self._main.engine.limit
 
-    def close(self) -> None:
-        """End the connection and close every descriptor that nobody took."""
-        self._ended = self._ended or "it was closed"
-        for line in self._lines():
-            line.close()
-        for pending in self._arrived:
-            if pending.reply is not None:
-                pending.reply.close()
-        self._arrived.clear()
+    @property
+    def largest_transfer(self) -> int:
+        """Bytes that one command may carry: neither side's max_data_xfer_size is exceeded."""
+        return min(self.offer.max_data_xfer_size, self.peer.max_data_xfer_size)
 
     def add_twin(self, stream: unix.Stream) -> None:
         """Serve the server's commands on a socket of their own, too."""
-        self._twin = Line(stream, self._main.engine.twin(), self.timeout)
+        self._twin = Line(stream, self._main.engine.twin())
+
+    def close(self) -> None:
+        """End the connection and close every descriptor that nobody took."""
+        self._end("it was closed")
+        for line in self._lines():
+            self._drop(line)
+        for pending in list(self._arrived):
+            self._abandon(pending)
 
     def _lines(self) -> list[Line]:
         return [self._main] if self._twin is None else [self._main, self._twin]
-
-    def _deadline(self) -> float | None:
-        return None if self.timeout is None else time.monotonic() + self.timeout
 
     def _check_open(self, waiting_for: str = "") -> None:
         if self._ended:
             before = f" before it answered {waiting_for}" if waiting_for else ""
             raise TransportError(f"the connection has ended: {self._ended}{before}")
 
-    def _turn(self, name: str, deadline: float | None, *, sending: bool = False) -> None:
-        """Wait for something to arrive, or for room to send, and take it. Raises TransportError past the deadline."""
-        self._check_open(name)
-        remaining = None if deadline is None else deadline - time.monotonic()
-        if remaining is not None and remaining <= 0:
-            what = "cannot be sent" if sending else "has no reply"
-            raise TransportError(f"{name} {what} within {self.timeout:g} s")
-        if self._twin is None and not self._main.queue:
-            self._main.arm(remaining)
-            self._read(self._main)
-            return
-        poll = select.poll()
-        lines = {line.stream.fileno(): line for line in self._lines()}
-        for fd, line in lines.items():
-            poll.register(fd, (select.POLLOUT if line.queue else 0) | (select.POLLIN if line.due < _DUE_BOUND else 0))
-        for fd, events in poll.poll(None if remaining is None else remaining * 1000):
-            line = lines[fd]
-            if events & ~select.POLLOUT and line.due < _DUE_BOUND:
-                self._read(line)
-            if line.engine.state is not State.CLOSED:
-                line.push()
+    def _start(self, command: int, payload: Record | None, fds: Sequence[int], no_reply: bool) -> Pending:
+        """Send a command, or as much of it as the socket takes now."""
+        self._check_open()
+        outgoing = self._main.engine.command(command, payload, fds=fds, no_reply=no_reply)
+        pending = Pending(command, outgoing.message_id)
+        if not no_reply:
+            self._awaited.setdefault((pending.message_id, command), deque()).append(pending)
+        self._main.put(outgoing.data, outgoing.fds)
+        return pending
 
-    def _read(self, line: Line) -> None:
-        """Take what one read gives."""
-        got = line.stream.read(line.engine.wanted)
-        if got is None:
-            return
+    def _result(self, pending: Pending) -> Reply:
+        """The reply that came."""
+        reply = pending.reply
+        assert reply is not None
+        self._arrived.discard(pending)
+        if reply.message.is_error:
+            reply.close()
+            raise ErrorReply(pending.name, reply.message.header.error)
+        return reply
+
+    def _abandon(self, pending: Pending) -> None:
+        """Nobody takes the reply."""
+        pending.abandoned = True
+        self._arrived.discard(pending)
+        if pending.reply is not None:
+            pending.reply.close()
+
+    def _push(self, line: Line) -> None:
+        """Send what is due; raises TransportError where our commands cannot be sent."""
+        with suppress(*[] if line is self._main else [TransportError]):
+            line.push()
+
+    def _late(self, name: str, what: str = "has no reply") -> TransportError:
+        return TransportError(f"{name} {what} within {self.timeout:g} s")
+
+    def _read(self, line: Line) -> bool:
+        """Take what one read gives; says whether there was anything. Raises RemoteProtocolError and TransportError."""
         try:
+            got = line.stream.read(line.engine.wanted)
+            if got is None:
+                return False
             line.engine.receive(*got)
         except RemoteProtocolError as problem:
-            self._ended = str(problem)
+            self._end(str(problem))
             raise
         while (event := line.engine.next_event()) is not None:
             self._take(line, event)
+        return True
 
     def _take(self, line: Line, event: Event) -> None:
         if isinstance(event, ReplyReceived):
@@ -222,16 +243,42 @@ class Exchange:
                 pending.reply.close()
             else:
                 self._arrived.add(pending)
+            if pending.wake is not None:
+                pending.wake()
         elif isinstance(event, CommandReceived):
             unix.close_all(event.fds)
             try:
-                answer = line.engine.reply(event, self.memory.answer(event, self.largest_dma))
+                answer = line.engine.reply(event, self.memory.answer(event, self.offer.max_data_xfer_size))
             except OSError as refusal:
                 answer = line.engine.error(event, refusal.errno or errno.EIO)
             if answer is not None:
-                line.put(answer.data, ())
+                with suppress(TransportError):  # whoever asked is gone, as the next read says
+                    line.put(answer.data, answers=True)
         elif line is self._main:
-            self._ended = "the server closed it"
+            self._end("the server closed it")
         else:
-            line.close()
+            self._drop(line)
             self._twin = None
+
+    def _end(self, why: str) -> None:
+        """No more replies will come."""
+        self._ended = self._ended or why
+        for waiting in self._awaited.values():
+            for pending in waiting:
+                if pending.wake is not None:
+                    pending.wake()
+
+    def _drop(self, line: Line) -> None:
+        """Give up a socket."""
+        line.close()
+
+
+def _copies(fds: Sequence[int]) -> tuple[int, ...]:
+    """Descriptors of our own for the same files: whoever gave ``fds`` may close them while they wait to be sent."""
+    copies: list[int] = []
+    try:
+        copies.extend(os.dup(fd) for fd in fds)
+    except OSError as error:
+        unix.close_all(copies)
+        raise TransportError(f"a descriptor cannot be kept until it is sent: {error.strerror}") from None
+    return tuple(copies)

@@ -1,10 +1,9 @@
 """What a client does with the features of a device: it migrates it, and has its writes to memory recorded."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
 from vfio_user_proto import wire
-from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client.asking import Asking, R, check_echo, pieces
 from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from vfio_user_proto.messages import (
@@ -32,17 +31,9 @@ BITMAP: Final = 1 << 19
 
 
 class Migrating(Asking):
-    """A client that has agreed on capabilities: ``offer`` are its own, ``peer`` the server's."""
+    """The commands for features and migration."""
 
-    offer: Capabilities
-    peer: Capabilities
-
-    @property
-    def largest_transfer(self) -> int:
-        """Bytes that one command may carry: neither side's max_data_xfer_size is exceeded."""
-        return min(self.offer.max_data_xfer_size, self.peer.max_data_xfer_size)
-
-    def device_feature(self, feature: int, action: DeviceFeatureFlags, data: Record | bytes = b"") -> Any:
+    async def device_feature(self, feature: int, action: DeviceFeatureFlags, data: Record | bytes = b"") -> Any:
         """Get, set or probe a feature; returns the record that its table describes, bytes where there is none.
 
         A probe that succeeds returns None.
@@ -57,7 +48,7 @@ class Migrating(Asking):
         request = DeviceFeatureRequest(
             argsz=DeviceFeatureRequest.fixed_size + room, flags=DeviceFeatureFlags(feature) | action, data=body
         )
-        answer = self.ask(Command.DEVICE_FEATURE, request, DeviceFeatureRequest)
+        answer = await self.ask(Command.DEVICE_FEATURE, request, DeviceFeatureRequest)
         check_echo(request, answer, "flags")
         if action & DeviceFeatureFlags.PROBE:
             return None
@@ -71,64 +62,64 @@ class Migrating(Asking):
             raise RemoteProtocolError(f"{len(rest)} bytes follow the data of feature {feature}")
         return content
 
-    def migration_flags(self) -> MigrationFlags:
+    async def migration_flags(self) -> MigrationFlags:
         """Which states the device supports (section VFIO_DEVICE_FEATURE_MIGRATION)."""
-        return self._get(DeviceFeature.MIGRATION, FeatureMigration).flags
+        return (await self._get(DeviceFeature.MIGRATION, FeatureMigration)).flags
 
-    def device_state(self) -> int:
+    async def device_state(self) -> int:
         """The migration state, one of ``DeviceState``."""
-        return self._get(DeviceFeature.MIG_DEVICE_STATE, FeatureMigDeviceState).device_state
+        return (await self._get(DeviceFeature.MIG_DEVICE_STATE, FeatureMigDeviceState)).device_state
 
-    def set_device_state(self, state: DeviceState) -> None:
+    async def set_device_state(self, state: DeviceState) -> None:
         """Take the device to a state, all the way."""
-        self.device_feature(DeviceFeature.MIG_DEVICE_STATE, SET, FeatureMigDeviceState(device_state=state))
+        await self.device_feature(DeviceFeature.MIG_DEVICE_STATE, SET, FeatureMigDeviceState(device_state=state))
 
-    def mig_data_read(self, size: int) -> bytes:
+    async def mig_data_read(self, size: int) -> bytes:
         """The next bytes of the device's state; less than ``size`` where there is no more."""
         request = MigDataReadRequest(argsz=MigDataReadReply.fixed_size + size, size=size)
-        answer = self.ask(Command.MIG_DATA_READ, request, MigDataReadReply)
+        answer = await self.ask(Command.MIG_DATA_READ, request, MigDataReadReply)
         if answer.size > size:
             raise RemoteProtocolError(f"{answer.size} bytes of migration data came, at most {size} were asked for")
         return answer.data
 
-    def mig_data_write(self, data: bytes) -> None:
+    async def mig_data_write(self, data: bytes) -> None:
         """The next bytes of a state to load, in as many commands as they need."""
-        for at, size in pieces(len(data), self.largest_transfer, "bytes"):
-            self.do(Command.MIG_DATA_WRITE, MigDataWriteRequest(data=data[at : at + size]))
+        for at, size in pieces(len(data), self.exchange.largest_transfer, "bytes"):
+            await self.do(Command.MIG_DATA_WRITE, MigDataWriteRequest(data=data[at : at + size]))
 
-    def read_migration_data(self) -> Iterator[bytes]:
+    async def read_migration_data(self) -> AsyncIterator[bytes]:
         """The device's state to the end of what there is now, in parts as they come. The device is in PRE_COPY or STOP_COPY."""
-        size = self.largest_transfer
+        size = self.exchange.largest_transfer
         if size <= 0:
             raise LocalProtocolError("the server takes no bytes")
         while True:
-            data = self.mig_data_read(size)
+            data = await self.mig_data_read(size)
             yield data
             if len(data) < size:
                 return
 
-    def write_migration_data(self, parts: Iterable[bytes]) -> None:
+    async def write_migration_data(self, parts: Iterable[bytes]) -> None:
         """Write a whole state, in parts cut anywhere. The device is in RESUMING."""
         for part in parts:
-            self.mig_data_write(part)
+            await self.mig_data_write(part)
 
-    def dma_logging_start(self, page_size: int = 4096, ranges: Iterable[tuple[int, int]] = ()) -> int:
+    async def dma_logging_start(self, page_size: int = 4096, ranges: Iterable[tuple[int, int]] = ()) -> int:
         """Have the device's writes recorded inside ``ranges`` of (IOVA, length), everywhere where there is none.
 
         Returns the page size, in bytes, that the server chose.
         """
         entries = tuple(DmaLoggingRange(iova=iova, length=length) for iova, length in ranges)
         wanted = FeatureDmaLoggingStart(page_size=page_size, ranges=entries)
-        answer = self.device_feature(DeviceFeature.DMA_LOGGING_START, SET, wanted)
+        answer = await self.device_feature(DeviceFeature.DMA_LOGGING_START, SET, wanted)
         if not isinstance(answer, FeatureDmaLoggingStart) or answer.page_size.bit_count() != 1:
             raise RemoteProtocolError("the server chose no page size")
         return answer.page_size
 
-    def dma_logging_stop(self) -> None:
+    async def dma_logging_stop(self) -> None:
         """End the recording."""
-        self.device_feature(DeviceFeature.DMA_LOGGING_STOP, SET)
+        await self.device_feature(DeviceFeature.DMA_LOGGING_STOP, SET)
 
-    def dma_logging_report(self, iova: int, length: int, page_size: int = 4096) -> list[int]:
+    async def dma_logging_report(self, iova: int, length: int, page_size: int = 4096) -> list[int]:
         """The IOVA of each page of ``page_size`` bytes, counted from ``iova`` on, to which the device has written.
 
         A large range is asked for in several commands.
@@ -138,7 +129,7 @@ class Migrating(Asking):
         written = []
         for at, size in pieces(length, BITMAP * 8 * page_size, "bytes"):
             wanted = FeatureDmaLoggingReport(iova=iova + at, length=size, page_size=page_size)
-            answer = self.device_feature(DeviceFeature.DMA_LOGGING_REPORT, GET, wanted)
+            answer = await self.device_feature(DeviceFeature.DMA_LOGGING_REPORT, GET, wanted)
             pages = -(-size // page_size)
             if not isinstance(answer, FeatureDmaLoggingReport) or len(answer.bitmap) != -(-pages // 64) * 8:
                 raise RemoteProtocolError("the bitmap has not one bit per page")
@@ -149,8 +140,8 @@ class Migrating(Asking):
             written += marked
         return written
 
-    def _get(self, feature: DeviceFeature, record: type[R]) -> R:
-        content = self.device_feature(feature, GET)
+    async def _get(self, feature: DeviceFeature, record: type[R]) -> R:
+        content = await self.device_feature(feature, GET)
         if not isinstance(content, record):
             raise RemoteProtocolError(f"the reply has no data of {feature.name}")
         return content

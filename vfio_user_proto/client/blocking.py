@@ -1,0 +1,196 @@
+"""The client that waits: every method returns when the server has answered."""
+
+import functools
+import os
+import select
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from vfio_user_proto import unix
+from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.client.commands import OFFER, VERSION, Commands
+from vfio_user_proto.client.exchange import Exchange, Pending, Reply
+from vfio_user_proto.client.memory import MemoryMap
+from vfio_user_proto.model import Record
+from vfio_user_proto.states import State
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _run(answer: Awaitable[T]) -> T:
+    """The result of a coroutine that is never suspended, because all that it waits for blocks."""
+    try:
+        next(answer.__await__())
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("a blocking client does not suspend")
+
+
+def _blocking(
+    method: Callable[Concatenate[Commands, P], Coroutine[Any, Any, T]],
+) -> "Callable[Concatenate[Client, P], T]":
+    """``method`` for a client that blocks."""
+
+    @functools.wraps(method)
+    def call(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return _run(method(client.commands, *args, **kwargs))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[Commands, P], AsyncIterator[T]],
+) -> "Callable[Concatenate[Client, P], Iterator[T]]":
+    """The same for one that gives several things, one by one."""
+
+    @functools.wraps(method)
+    def call(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        each = method(client.commands, *args, **kwargs)
+        with suppress(StopAsyncIteration):
+            while True:
+                yield _run(anext(each))
+
+    return call
+
+
+class Client(Exchange):
+    """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
+
+    The methods are those of ``Commands``, which has their documentation. The server's commands are served while a call waits.
+    """
+
+    def __init__(
+        self, stream: unix.Stream, offer: Capabilities, timeout: float | None, memory: MemoryMap | None
+    ) -> None:
+        super().__init__(stream, offer, timeout, memory)
+        self.commands = Commands(self)
+        self._armed = timeout
+        stream.set_timeout(timeout)
+
+    @classmethod
+    def connect(
+        cls,
+        target: str | os.PathLike[str] | unix.Stream,
+        *,
+        offer: Capabilities = OFFER,
+        version: tuple[int, int] = VERSION,
+        timeout: float | None = 5.0,
+        memory: MemoryMap | None = None,
+    ) -> Self:
+        """Connect to a path, or take over a connected stream, and agree on version and capabilities.
+
+        ``timeout`` is the deadline of every call in seconds; ``memory`` answers the server's DMA commands.
+        """
+        stream = target if isinstance(target, unix.Stream) else unix.connect(target, timeout=timeout)
+        client = cls(stream, offer, timeout, memory)
+        try:
+            _run(client.commands.greet(version))
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    dma_map = _blocking(Commands.dma_map)
+    dma_unmap = _blocking(Commands.dma_unmap)
+    device_info = _blocking(Commands.device_info)
+    region_info = _blocking(Commands.region_info)
+    region_io_fds = _blocking(Commands.region_io_fds)
+    irq_info = _blocking(Commands.irq_info)
+    set_irqs = _blocking(Commands.set_irqs)
+    region_read = _blocking(Commands.region_read)
+    region_write = _blocking(Commands.region_write)
+    write_multi = _blocking(Commands.write_multi)
+    reset = _blocking(Commands.reset)
+    device_feature = _blocking(Commands.device_feature)
+    migration_flags = _blocking(Commands.migration_flags)
+    device_state = _blocking(Commands.device_state)
+    set_device_state = _blocking(Commands.set_device_state)
+    mig_data_read = _blocking(Commands.mig_data_read)
+    mig_data_write = _blocking(Commands.mig_data_write)
+    read_migration_data = _iterating(Commands.read_migration_data)
+    write_migration_data = _blocking(Commands.write_migration_data)
+    dma_logging_start = _blocking(Commands.dma_logging_start)
+    dma_logging_stop = _blocking(Commands.dma_logging_stop)
+    dma_logging_report = _blocking(Commands.dma_logging_report)
+
+    def send(
+        self, command: int, payload: Record | None = None, *, fds: Sequence[int] = (), no_reply: bool = False
+    ) -> Pending:
+        """Send a command and do not wait; with ``no_reply`` there will be none to wait for.
+
+        Descriptors stay the caller's. Raises EncodeError and LocalProtocolError, with nothing sent, and TransportError.
+        """
+        pending = self._start(command, payload, fds, no_reply)
+        if self._main.queue:
+            deadline = self._deadline()
+            while self._main.queue:
+                self._turn(pending.name, deadline, "cannot be sent")
+        return pending
+
+    def wait(self, pending: Pending) -> Reply:
+        """The reply to ``pending``, which must not say error; its descriptors are the caller's from here on.
+
+        Raises ErrorReply, TransportError past the deadline or when the server is gone, RemoteProtocolError.
+        """
+        if pending.reply is None:
+            deadline = self._deadline()
+            try:
+                while pending.reply is None:
+                    self._turn(pending.name, deadline, "has no reply")
+            except BaseException:
+                self._abandon(pending)
+                raise
+        return self._result(pending)
+
+    async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply:
+        return self.wait(self.send(command, payload, fds=fds))
+
+    async def tell(self, command: int, payload: Record | None = None) -> None:
+        self.send(command, payload, no_reply=True)
+
+    def _deadline(self) -> float | None:
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def _turn(self, name: str, deadline: float | None, late: str) -> None:
+        """Wait for something to arrive, or for room to send, and take it. Raises TransportError past the deadline."""
+        self._check_open(name)
+        remaining = None if deadline is None else deadline - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            raise self._late(name, late)
+        if self._twin is None and not self._main.queue:
+            self._arm(remaining)
+            self._read(self._main)
+            return
+        poll = select.poll()
+        lines = {line.stream.fileno(): line for line in self._lines()}
+        for fd, line in lines.items():
+            poll.register(fd, (select.POLLOUT if line.queue else 0) | (0 if line.full else select.POLLIN))
+        for fd, events in poll.poll(None if remaining is None else remaining * 1000):
+            line = lines[fd]
+            if events & ~select.POLLOUT and not line.full:
+                self._read(line)
+            if line.engine.state is not State.CLOSED:
+                self._push(line)
+
+    def _arm(self, remaining: float | None) -> None:
+        """Let reads wait for ``remaining`` seconds; a system call only where that is far from what was set."""
+        if remaining is None or self._armed is None:
+            changed = remaining is not self._armed
+        else:
+            changed = not 0.9 * self._armed <= remaining <= self._armed
+        if changed:
+            self._armed = remaining
+            self._main.stream.set_timeout(remaining)
