@@ -45,6 +45,12 @@ class Handle:
             return 0
         return os.eventfd_read(self.ours)
 
+    def lend(self) -> int:
+        """The one to send; where that was sent already, another one of the same file."""
+        if self.sent:
+            self.fd, self.sent = os.dup(self.ours), False
+        return self.fd
+
     def let_go(self) -> None:
         """Close the copy that was sent."""
         if not self.sent:

@@ -189,7 +189,7 @@ class Session:
         self._write((data,), [self.handle(each) for each in fds])
 
     def _write(self, data: Sequence[bytes], handles: Sequence[Handle], cuts: Sequence[int] = ()) -> None:
-        self._live().send(data, [handle.fd for handle in handles], [handle.about for handle in handles], cuts)
+        self._live().send(data, [handle.lend() for handle in handles], [handle.about for handle in handles], cuts)
         for handle in handles:
             handle.let_go()
 

@@ -2,12 +2,24 @@
 
 from collections.abc import Mapping
 
-from vfio_user_proto.faults import access, dirty, framing, memory, migration, passed, queries, sizes, stream
+from vfio_user_proto.faults import (
+    access,
+    capability,
+    device_dma,
+    dirty,
+    framing,
+    memory,
+    migration,
+    passed,
+    queries,
+    sizes,
+    stream,
+)
 from vfio_user_proto.faults.kit import Fault
 
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
-    for module in (framing, memory, queries, access, migration, dirty, stream, sizes, passed)
+    for module in (framing, memory, queries, access, migration, dirty, device_dma, stream, sizes, passed, capability)
     for fault in module.FAULTS
 }
 

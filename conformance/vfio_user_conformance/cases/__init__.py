@@ -3,12 +3,14 @@
 # In the order of the document: reports keep it.
 SECTIONS = (
     "header",
+    "header_fields",
     "message_id",
     "stream",
     "payload_size",
     "no_reply",
     "descriptors",
     "version",
+    "capability",
     "dma_map",
     "dma_unmap",
     "device_info",
@@ -17,6 +19,7 @@ SECTIONS = (
     "irq_info",
     "set_irqs",
     "region_access",
+    "server_dma",
     "reset",
     "feature",
     "mig_state",

@@ -1,0 +1,128 @@
+"""Steps that make the device act, in the way that the profile of the target tells; and what it says of itself then."""
+
+import select
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vfio_user_conformance.expect import AfterCheck, Problem
+from vfio_user_conformance.facts import NO_DMA, Facts, NotApplicable, resolve
+from vfio_user_conformance.recipes import ALGORITHMS, Dma, Poke, Register
+from vfio_user_conformance.session import Gone, NotReached, Session
+from vfio_user_conformance.steps import Send
+from vfio_user_conformance.words import shown
+from vfio_user_proto.messages import Command, RegionReadReply, RegionReadRequest, RegionWriteRequest
+
+Operation = Literal["write", "read"]
+
+
+def recipe(facts: Facts, operation: Operation) -> Dma:
+    """How to make the device do this with client memory. Raises NotApplicable where the profile does not say."""
+    found = [each for each in facts.profile.dma if each.operation == operation]
+    if not found:
+        raise NotApplicable(NO_DMA)
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Make the device write or read ``length`` bytes of client memory at ``address``.
+
+    The reply to the last of the writes that this takes is left to be expected: a device may ask for the memory before it.
+    Nothing else may be due when it begins.
+    """
+
+    operation: Operation
+    address: int
+    length: int
+
+    def perform(self, session: Session) -> None:
+        _do(session, recipe(session.facts, self.operation).steps, self.address, self.length)
+
+    def __str__(self) -> str:
+        return f"make the device {self.operation} {self.length:#x} bytes at {self.address:#x}"
+
+
+@dataclass(frozen=True)
+class Raise:
+    """Make the device raise an interrupt; the reply to the last write that this takes is left to be expected."""
+
+    index: int
+    vector: int
+
+    def perform(self, session: Session) -> None:
+        index, vector = resolve((self.index, self.vector), session.facts)
+        found = [each for each in session.facts.profile.irqs if (each.index, each.vector) == (index, vector)]
+        if not found:
+            raise NotApplicable(f"the profile does not say how to raise interrupt {vector} of index {index}")
+        _do(session, found[0].steps)
+
+    def __str__(self) -> str:
+        return f"make the device raise interrupt {shown(self.vector)} of index {shown(self.index)}"
+
+
+def _do(session: Session, pokes: Sequence[Poke], iova: int = 0, length: int = 0) -> None:
+    try:
+        writes = [
+            RegionWriteRequest(region=each.register.region, offset=each.register.offset, data=each.data(iova, length))
+            for each in pokes
+        ]
+    except ValueError as error:
+        raise NotApplicable(f"the device takes no such place: {error}") from None
+    for write in writes[:-1]:
+        try:
+            refused = session.ask(Command.REGION_WRITE, write) is None
+        except Gone:
+            raise NotReached(f"the connection was closed at {Send(write)}") from None
+        if refused:
+            raise NotReached(f"a step of the profile was refused: {Send(write)}")
+    session.send((Send(writes[-1]),))
+
+
+def read(session: Session, register: Register) -> int | None:
+    """What a register holds; None where it cannot be read."""
+    request = RegionReadRequest(region=register.region, offset=register.offset, count=register.width)
+    try:
+        reply = session.ask(Command.REGION_READ, request)
+    except Gone:
+        return None
+    return int.from_bytes(reply.data, "little") if isinstance(reply, RegionReadReply) else None
+
+
+def completed(session: Session, operation: Operation) -> bool:
+    """Whether the device says now that its transfer is done."""
+    how = recipe(session.facts, operation)
+    return read(session, how.completion) == how.done
+
+
+@dataclass(frozen=True)
+class Completed(AfterCheck):
+    """The device comes to say that its transfer is done."""
+
+    operation: Operation = "write"
+
+    def check(self, session: Session) -> list[Problem]:
+        seconds = session.timing.reply
+        end = None if seconds is None else time.monotonic() + seconds
+        idle = select.poll()
+        while not completed(session, self.operation):
+            if end is not None and time.monotonic() >= end:
+                return [Problem("the device does not say that the transfer is done")]
+            idle.poll(1)
+        return []
+
+    def __str__(self) -> str:
+        return "the transfer done"
+
+
+def result(session: Session) -> int | None:
+    """What the device shows of the bytes that it read."""
+    how = recipe(session.facts, "read")
+    assert how.result is not None
+    return read(session, how.result)
+
+
+def summed(facts: Facts, data: bytes) -> int:
+    """What the device has to show when it read ``data``."""
+    return ALGORITHMS[recipe(facts, "read").algorithm](data)

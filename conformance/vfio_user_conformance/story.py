@@ -1,0 +1,26 @@
+"""Cases that are told in several exchanges: each is answered and judged before the next begins."""
+
+from collections.abc import Generator
+from typing import Any
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.peer import Seen
+from vfio_user_conformance.steps import Exchange, listed
+
+
+def story(ident: str, requirement: str, *exchanges: Exchange, **more: Any) -> Case:
+    """A case whose exchanges follow one another; ``more`` is as in ``Case``."""
+
+    def script(_facts: Facts) -> Generator[Exchange, Seen, None]:
+        for each in exchanges:
+            yield each  # noqa: UP028: a tuple takes no answers
+
+    return Case(
+        ident=ident,
+        requirement=requirement,
+        stimulus="; then ".join(listed(each.steps, "; then ") for each in exchanges),
+        expect="; then ".join(listed(each.expect, "; then ") for each in exchanges),
+        script=script,
+        **more,
+    )
