@@ -10,6 +10,7 @@ from vfio_user_proto.faults import (
     framing,
     memory,
     migration,
+    no_reply,
     passed,
     queries,
     sizes,
@@ -19,7 +20,20 @@ from vfio_user_proto.faults.kit import Fault
 
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
-    for module in (framing, memory, queries, access, migration, dirty, device_dma, stream, sizes, passed, capability)
+    for module in (
+        framing,
+        memory,
+        queries,
+        access,
+        migration,
+        dirty,
+        device_dma,
+        stream,
+        sizes,
+        passed,
+        capability,
+        no_reply,
+    )
     for fault in module.FAULTS
 }
 

@@ -9,10 +9,9 @@ from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.device import Device
 from vfio_user_proto.errors import DecodeError
-from vfio_user_proto.events import CommandReceived, Outgoing
+from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     ERROR,
-    NO_REPLY,
     Fault,
     OneRead,
     Watched,
@@ -27,7 +26,6 @@ from vfio_user_proto.faults.kit import (
 )
 from vfio_user_proto.memory import DmaMap
 from vfio_user_proto.messages import Command, HeaderFlags
-from vfio_user_proto.model import Record
 from vfio_user_proto.responder import NOTHING, Answer, Responder
 from vfio_user_proto.session import Filter
 from vfio_user_proto.states import State
@@ -178,49 +176,6 @@ class _WholeOnly(OneRead):
         return data[:end] or data
 
 
-# No_reply.
-
-
-def _heard(event: CommandReceived) -> CommandReceived:
-    flags = HeaderFlags(_flags(event) & ~NO_REPLY)
-    return event._replace(message=event.message._replace(header=event.message.header.replace(flags=flags)))
-
-
-class _SuccessAnswered(Connection):
-    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
-        return super().reply(_heard(to), payload, fds=fds)
-
-
-class _QueryAnswered(Connection):
-    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
-        return super().reply(_heard(to) if payload is not None else to, payload, fds=fds)
-
-
-class _FailureAnswered(Connection):
-    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        return super().error(_heard(to) if to.message.header.command in _KNOWN else to, errno)
-
-
-class _UnknownAnswered(Connection):
-    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        return super().error(to if to.message.header.command in _KNOWN else _heard(to), errno)
-
-
-def _not_done(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
-    return NOTHING if _flags(event) & NO_REPLY else Responder.respond(self, event, fds)
-
-
-def _done_late(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
-    late = self.__dict__.setdefault("late", [])
-    if _flags(event) & NO_REPLY:
-        late.append(event)
-        return NOTHING
-    answer = Responder.respond(self, event, fds)
-    while late:
-        Responder.respond(self, late.pop(0), [])
-    return answer
-
-
 # The client leaves.
 
 
@@ -359,12 +314,6 @@ FAULTS: tuple[Fault, ...] = (
     _obeys("payload-short-padded", "Missing bytes of a payload are zero.", _padded),
     _obeys("payload-missing-crash", "There is always a payload.", _missing),
     _stream("payload-trailing-left", "What follows a payload is the next message.", rewritten(_trailing_left)),
-    _stream("no-reply-success-answered", "No_reply holds for failures only (rust-vmm/vfio#141).", _SuccessAnswered),
-    _stream("no-reply-failure-answered", "No_reply holds for successes only.", _FailureAnswered),
-    _stream("no-reply-query-answered", "No_reply does not hold for replies with a payload.", _QueryAnswered),
-    _stream("no-reply-unknown-answered", "No_reply does not hold for unknown commands.", _UnknownAnswered),
-    _obeys("no-reply-not-carried-out", "Nobody waits for it, so it is not done.", _not_done),
-    _obeys("no-reply-write-late", "What nobody waits for is done after what somebody waits for.", _done_late),
     _obeys("second-client-hangs", "Only one client is ever served.", _second),
     _stream("client-lost-in-header-crash", "A client never leaves inside a header.", _LeftInHeader),
     _stream("client-lost-in-payload-crash", "A client never leaves inside a payload.", _LeftInPayload),

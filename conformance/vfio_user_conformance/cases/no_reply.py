@@ -1,21 +1,64 @@
 """No_reply: the bit silences every command but VERSION, and changes nothing else."""
 
+from dataclasses import replace
+
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import Either, HangUp, NoReply, Reply
-from vfio_user_conformance.facts import SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
+from vfio_user_conformance.cases.set_irqs import RAISE
+from vfio_user_conformance.expect import Either, Expectation, HangUp, NoReply, Reply
+from vfio_user_conformance.facts import (
+    MIGRATION,
+    RESETTABLE,
+    SCRATCH,
+    SCRATCH_KEEPS,
+    SCRATCH_REGION,
+    WITH_IO_FDS,
+    WRITE_MULTIPLE,
+    Fact,
+)
 from vfio_user_conformance.steps import Send
 from vfio_user_proto.messages import (
     Command,
+    DeviceFeature,
+    DeviceFeatureFlags,
+    DeviceFeatureRequest,
     DeviceGetInfoRequest,
+    DeviceGetIrqInfoRequest,
+    DeviceGetRegionInfoRequest,
+    DeviceGetRegionIoFdsRequest,
     DmaMapFlags,
     DmaMapRequest,
     DmaUnmapRequest,
     RegionReadRequest,
+    RegionWriteMultiRequest,
     RegionWriteRequest,
 )
 
 MAP = DmaMapRequest(flags=DmaMapFlags.READABLE, address=0x10000, size=0x1000)
 UNMAP = DmaUnmapRequest(address=0x10000, size=0x1000)
+NO_HAZARD = frozenset[str]()
+GET_MIGRATION = DeviceFeatureFlags(DeviceFeatureFlags.GET | DeviceFeature.MIGRATION)
+
+
+def silent(
+    what: str,
+    step: Send,
+    expect: Expectation | None = None,
+    *given: Send,
+    needs: tuple[Fact, ...] = (),
+    hazards: frozenset[str] = NO_HAZARD,
+) -> Case:
+    """One more command that may not be answered: servers that get it wrong do so for some commands."""
+    return Case(
+        ident=f"no-reply/{what}",
+        requirement="header.no-reply",
+        given=given,
+        stimulus=replace(step, no_reply=True),
+        expect=expect or NoReply(),
+        needs=needs,
+        hazards=hazards,
+        catches=(f"no-reply-{what}-answered",),
+    )
+
 
 CASES = [
     Case(
@@ -64,5 +107,25 @@ CASES = [
         ),
         expect=(NoReply(), Reply(data=b"\xa5\x5a\xc3\x3c")),
         catches=("no-reply-write-late",),
+    ),
+    Case(
+        ident="no-reply/failure-kept-to-itself",
+        requirement="header.error-bit",
+        stimulus=(Send(UNMAP, no_reply=True), Send(MAP)),
+        expect=(NoReply(), Reply()),
+        catches=("no-reply-error-deferred",),
+    ),
+    silent("unmap", Send(UNMAP), None, Send(MAP)),
+    silent("region-info", Send(DeviceGetRegionInfoRequest(argsz=0x1000, index=7))),
+    silent("io-fds", Send(DeviceGetRegionIoFdsRequest(argsz=0x1000, index=WITH_IO_FDS))),
+    silent("irq-info", Send(DeviceGetIrqInfoRequest(index=0))),
+    silent("set-irqs", RAISE, hazards=frozenset({"irq"})),
+    silent("region-read", Send(RegionReadRequest(region=7, offset=0, count=4))),
+    silent("region-read-refused", Send(RegionReadRequest(region=7, offset=1 << 40, count=4))),
+    silent("write-multi", Send(RegionWriteMultiRequest()), needs=(WRITE_MULTIPLE,)),
+    silent("reset", Send(Command.DEVICE_RESET), needs=(RESETTABLE,), hazards=frozenset({"reset"})),
+    silent("feature", Send(DeviceFeatureRequest(argsz=16, flags=GET_MIGRATION)), needs=(MIGRATION,)),
+    silent(
+        "short-payload", Send(DeviceGetRegionInfoRequest(argsz=0x1000, index=7), cut=8), Either(NoReply(), HangUp())
     ),
 ]

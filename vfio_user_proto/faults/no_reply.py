@@ -1,0 +1,135 @@
+"""Faults of No_reply: it holds for some commands only, or changes what it should not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.events import CommandReceived, Outgoing
+from vfio_user_proto.faults.kit import NO_REPLY, Fault, respond
+from vfio_user_proto.messages import Command, HeaderFlags
+from vfio_user_proto.model import Record
+from vfio_user_proto.responder import NOTHING, Answer, Responder
+
+_KNOWN = frozenset(int(each) for each in Command)
+
+
+def _flags(event: CommandReceived) -> int:
+    return int(event.message.header.flags)
+
+
+def _heard(event: CommandReceived) -> CommandReceived:
+    flags = HeaderFlags(_flags(event) & ~NO_REPLY)
+    return event._replace(message=event.message._replace(header=event.message.header.replace(flags=flags)))
+
+
+class _SuccessAnswered(Connection):
+    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
+        return super().reply(_heard(to), payload, fds=fds)
+
+
+class _QueryAnswered(Connection):
+    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
+        return super().reply(_heard(to) if payload is not None else to, payload, fds=fds)
+
+
+class _FailureAnswered(Connection):
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        return super().error(_heard(to) if to.message.header.command in _KNOWN else to, errno)
+
+
+class _UnknownAnswered(Connection):
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        return super().error(to if to.message.header.command in _KNOWN else _heard(to), errno)
+
+
+def _answering(*commands: Command) -> type[Connection]:
+    """Does not know that No_reply holds for these commands too."""
+
+    def spoken(to: CommandReceived) -> CommandReceived:
+        return _heard(to) if to.message.header.command in commands else to
+
+    class Answering(Connection):
+        def reply(
+            self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()
+        ) -> Outgoing | None:
+            return super().reply(spoken(to), payload, fds=fds)
+
+        def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+            return super().error(spoken(to), errno)
+
+    return Answering
+
+
+class _ShortAnswered(Connection):
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        return super().error(_heard(to) if to.problem else to, errno)
+
+
+class _ReadRefusalAnswered(Connection):
+    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
+        return super().error(_heard(to) if to.message.header.command == Command.REGION_READ else to, errno)
+
+
+def _deferred(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    """Keeps the refusal of what wants no reply for the next command."""
+    if (late := self.__dict__.pop("late_error", None)) is not None:
+        raise late
+    try:
+        return Responder.respond(self, event, fds)
+    except OSError as refusal:
+        if _flags(event) & NO_REPLY:
+            self.late_error = refusal
+        raise
+
+
+def _not_done(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    return NOTHING if _flags(event) & NO_REPLY else Responder.respond(self, event, fds)
+
+
+def _done_late(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    late = self.__dict__.setdefault("late", [])
+    if _flags(event) & NO_REPLY:
+        late.append(event)
+        return NOTHING
+    answer = Responder.respond(self, event, fds)
+    while late:
+        Responder.respond(self, late.pop(0), [])
+    return answer
+
+
+_NO_REPLY = {
+    "unmap": Command.DMA_UNMAP,
+    "region-info": Command.DEVICE_GET_REGION_INFO,
+    "io-fds": Command.DEVICE_GET_REGION_IO_FDS,
+    "irq-info": Command.DEVICE_GET_IRQ_INFO,
+    "set-irqs": Command.DEVICE_SET_IRQS,
+    "region-read": Command.REGION_READ,
+    "write-multi": Command.REGION_WRITE_MULTI,
+    "reset": Command.DEVICE_RESET,
+    "feature": Command.DEVICE_FEATURE,
+}
+
+
+def _stream(name: str, mistake: str, connection: type[Connection]) -> Fault:
+    return Fault(name, mistake, connection=connection)
+
+
+def _obeys(name: str, mistake: str, function: Any) -> Fault:
+    return Fault(name, mistake, responder=respond(function))
+
+
+FAULTS: tuple[Fault, ...] = (
+    _stream("no-reply-success-answered", "No_reply holds for failures only (rust-vmm/vfio#141).", _SuccessAnswered),
+    _stream("no-reply-failure-answered", "No_reply holds for successes only.", _FailureAnswered),
+    _stream("no-reply-query-answered", "No_reply does not hold for replies with a payload.", _QueryAnswered),
+    _stream("no-reply-unknown-answered", "No_reply does not hold for unknown commands.", _UnknownAnswered),
+    *(
+        _stream(f"no-reply-{what}-answered", "No_reply does not hold for this command.", _answering(command))
+        for what, command in _NO_REPLY.items()
+    ),
+    _stream("no-reply-region-read-refused-answered", "A refused read is told of.", _ReadRefusalAnswered),
+    _stream("no-reply-short-payload-answered", "No_reply holds for what can be read.", _ShortAnswered),
+    _obeys("no-reply-error-deferred", "What went wrong unheard is told with the next reply.", _deferred),
+    _obeys("no-reply-not-carried-out", "Nobody waits for it, so it is not done.", _not_done),
+    _obeys("no-reply-write-late", "What nobody waits for is done after what somebody waits for.", _done_late),
+)
