@@ -258,6 +258,23 @@ def test_replies_are_matched_to_commands_by_id_and_command() -> None:
     assert run(both).outcome is Outcome.PASS
 
 
+def test_the_survey_goes_on_where_a_question_brought_the_target_out_of_step() -> None:
+    """Each refusal is followed by a reply to nothing; what is asked next is asked again, of who has not lost step."""
+
+    def serving(message: Message) -> bytes:
+        answer = plain(message)
+        return (
+            answer if message.header.command in (Command.VERSION, Command.DEVICE_GET_INFO) else answer + reply(message)
+        )
+
+    made = bench(serving)
+    made.survey()
+
+    assert (made.facts.device, made.facts.regions, made.facts.migration) == (INFO, {}, False)
+    assert not made.facts.incomplete
+    made.target.close()
+
+
 def test_the_survey_fills_the_facts_as_far_as_it_gets() -> None:
     made = bench()
     made.survey()

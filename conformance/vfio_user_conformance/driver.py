@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import UNANSWERED, AfterCheck, Erratum, Expectation, Problem, Reply
@@ -14,6 +15,7 @@ from vfio_user_conformance.target import Target
 from vfio_user_conformance.verdict import FINDINGS, Outcome, Result
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import VersionRequest
+from vfio_user_proto.model import Record
 
 _BY_LEVEL = {"must": Outcome.FAIL, "should": Outcome.DEVIATION, "info": Outcome.INFO}
 _LEVELS = tuple(_BY_LEVEL)
@@ -43,9 +45,9 @@ class Bench:
             seen = self._greeted(session)
             if isinstance(seen, Received) and isinstance(seen.message.payload, VersionRequest):
                 self.facts.agree(seen.message.payload)
-            self.facts.survey(session.ask)
+            self.facts.survey(partial(_ask, session))
             self.facts.incomplete = session.garbled
-        except (NoSession, OutOfStep, Unanswered, Gone) as error:
+        except (NoSession, NotApplicable, OutOfStep, Unanswered, Gone) as error:
             self.facts.incomplete = str(error) or "the connection was closed"
         finally:
             session.close()
@@ -100,6 +102,15 @@ class Bench:
         if end is None:
             return result
         return replace(result, outcome=Outcome.CRASH, reason=f"{end.how}, soon afterwards", broken=_SURVIVAL)
+
+
+def _ask(session: Session, command: int, request: Record) -> Record | None:
+    """A question of the survey; a target that an earlier one has brought out of step is asked on a new connection."""
+    try:
+        return session.ask(command, request)
+    except (OutOfStep, Gone):
+        session.afresh()
+        return session.ask(command, request, tolerant=True)
 
 
 class _Over(Exception):

@@ -260,13 +260,20 @@ class Session:
                 raise OutOfStep(f"what came answers nothing that was sent: {seen}")
             extra.append(seen)
 
-    def ask(self, command: int, request: Record) -> Record | None:
-        """One plain query: the reply's payload, None where it was refused or does not decode, which ``garbled`` then says."""
+    def ask(self, command: int, request: Record, *, tolerant: bool = False) -> Record | None:
+        """One plain query: the reply's payload, None where it was refused or does not decode, which ``garbled`` then says.
+
+        Raises OutOfStep, Unanswered, Gone; where what came is a reply to something else, only if not ``tolerant``.
+        """
         self.send((Send(request, command=command),))
         seen = self.observe()
         if isinstance(seen, HungUp):
             raise Gone
-        if not isinstance(seen, Received) or seen.message.is_error:
+        if not isinstance(seen, Received):
+            return None
+        if not tolerant and _answering(seen) != self.asked:
+            raise OutOfStep(f"{seen} answers nothing that was sent")
+        if seen.message.is_error:
             return None
         self.garbled = self.garbled or seen.problem
         return seen.message.payload
