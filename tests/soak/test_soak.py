@@ -225,7 +225,8 @@ KINDS = (working, working, working, random, fleeting, silent, deaf, killed)
 
 def test_clients_of_every_kind_at_once(soaking: Soaking) -> None:
     seconds = scaled(120)
-    with soaking("all at once", growth=4 * LITTLE, clients=len(KINDS) + 1) as (victim, row):
+    # A process that is being started holds a moment longer what other threads close: then there are more clients at once.
+    with soaking("all at once", growth=4 * LITTLE, clients=2 * len(KINDS)) as (victim, row):
         crowd = Crowd(victim.path, row, seconds)
         crowd.run(*KINDS)
         row.note = f"{len(KINDS)} clients; slowest reply {crowd.slowest * 1000:.0f} ms"
