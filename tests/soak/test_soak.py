@@ -7,12 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from random import Random
 
 import pytest
-from figures import Row, scaled
-from hostile import NO_DATA, TURN, Victim, flood, greeting, half_open, random_commands, take_turn
+from figures import Row, Soak, scaled
+from hostile import NO_DATA, TURN, flood, greeting, half_open, random_commands, take_turn
 from serving import ALL, TWIN, Client, by_message, eventfds, memfd, read_exactly, rung, start, status
 
 from vfio_user_proto import unix
@@ -32,8 +31,17 @@ from vfio_user_proto.messages import (
 pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("no_leak")]
 # KiB that a server may keep after what is no reason to grow.
 LITTLE = 8192
-Soaking = Callable[..., AbstractContextManager[tuple[Victim, Row]]]
 SET_EVENTFD = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
+
+
+@pytest.fixture(scope="module")
+def soak(request: pytest.FixtureRequest) -> Iterator[Soak]:
+    """Shows the figures in the end."""
+    made = Soak()
+    yield made
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    assert terminal is not None
+    made.show(terminal)
 
 
 @functools.cache
@@ -42,9 +50,9 @@ def pool() -> list[bytes]:
     return random_commands(Random("soak"), 20_000)
 
 
-def test_ten_thousand_connects(soaking: Soaking) -> None:
+def test_ten_thousand_connects(soak: Soak) -> None:
     """Most are gone at once, before VERSION or in the midst of a message, with a descriptor on its way."""
-    with soaking("connects", growth=LITTLE) as (victim, row), memfd(4096) as memory:
+    with soak.attack("connects", growth=LITTLE) as (victim, row), memfd(4096) as memory:
         mapping = craft(Command.DMA_MAP, DmaMapRequest(flags=3, size=4096))
         for number in range(scaled(10_000)):
             row.connects += 1
@@ -62,7 +70,7 @@ def test_ten_thousand_connects(soaking: Soaking) -> None:
                     row.messages += 2
 
 
-def test_a_million_random_messages(soaking: Soaking) -> None:
+def test_a_million_random_messages(soak: Soak) -> None:
     """Nearly all refused; a session ends after some, most often with a message that cannot be."""
     rng = Random("soak")
     pool()
@@ -70,7 +78,11 @@ def test_a_million_random_messages(soaking: Soaking) -> None:
         craft(2, kind=1),
         craft(2, kind=3),
     ]
-    with soaking("random messages", growth=LITTLE) as (victim, row), memfd(1 << 20) as memory, eventfds(3) as events:
+    with (
+        soak.attack("random messages", growth=LITTLE) as (victim, row),
+        memfd(1 << 20) as memory,
+        eventfds(3) as events,
+    ):
         while row.messages < scaled(1_000_000):
             client = victim.client(NO_DATA)
             row.connects += 1
@@ -83,12 +95,12 @@ def test_a_million_random_messages(soaking: Soaking) -> None:
             victim.leave()
 
 
-def test_thousands_of_replies_due(soaking: Soaking) -> None:
+def test_thousands_of_replies_due(soak: Soak) -> None:
     """Clients send as long as the server takes it, and read nothing; every other time they read all of it in the end."""
     reply = 16 + 16 + 1024
     request = craft(Command.REGION_READ, RegionReadRequest(region=testdev.RAM, count=1024))
     due = 4 * OUTPUT_BOUND // 1024
-    with soaking("replies due", growth=LITTLE + due) as (victim, row):
+    with soak.attack("replies due", growth=LITTLE + due) as (victim, row):
         for number in range(scaled(40)):
             clients = [victim.client() for _ in range(3)]
             sent = [flood(client, request) for client in clients]
@@ -223,10 +235,10 @@ def killed(crowd: Crowd, rng: Random) -> None:
 KINDS = (working, working, working, random, fleeting, silent, deaf, killed)
 
 
-def test_clients_of_every_kind_at_once(soaking: Soaking) -> None:
+def test_clients_of_every_kind_at_once(soak: Soak) -> None:
     seconds = scaled(120)
     # A process that is being started holds a moment longer what other threads close: then there are more clients at once.
-    with soaking("all at once", growth=4 * LITTLE, clients=2 * len(KINDS)) as (victim, row):
+    with soak.attack("all at once", growth=4 * LITTLE, clients=2 * len(KINDS)) as (victim, row):
         crowd = Crowd(victim.path, row, seconds)
         crowd.run(*KINDS)
         row.note = f"{len(KINDS)} clients; slowest reply {crowd.slowest * 1000:.0f} ms"
