@@ -39,9 +39,9 @@ def soak(request: pytest.FixtureRequest) -> Iterator[Soak]:
     """Shows the figures in the end."""
     made = Soak()
     yield made
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
-    assert terminal is not None
-    made.show(terminal)
+    plugins = request.config.pluginmanager
+    with plugins.getplugin("capturemanager").global_and_fixture_disabled():
+        made.show(plugins.getplugin("terminalreporter"))
 
 
 @functools.cache
