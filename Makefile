@@ -12,7 +12,7 @@ help:
 	@echo "make demo    run the suite against the built-in reference server, over a socket; writes report/conformance.html"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, generated files, tests"
-	@echo "make interop QEMU with our devices, both fetched from Debian (300 MB, kept in ~/.cache); skips where that cannot be"
+	@echo "make interop QEMU with our devices, fetched from Debian (180 MB, kept in ~/.cache); skips where that cannot be"
 	@echo "make soak    long attacks on our server: 10,000 connects, a million messages; SCALE=0.01 for a part of it"
 	@echo "make bench   the benchmarks, each a ratio against its yardstick"
 	@echo "make format  put the code into its form;  make generated  compare generated files with the document"

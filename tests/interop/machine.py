@@ -15,8 +15,14 @@ from typing import Any, Self
 CACHE = Path(os.environ.get("VFIO_USER_INTEROP_CACHE") or Path.home() / ".cache" / "vfio-user-interop")
 # Seconds; emulation is slow, and the machine may have other things to do. Nothing waits that long where all is well.
 PATIENCE = 120.0
-# An address in the guest's 256 MiB beyond those that its kernel uses.
+# MiB of the guest, and an address in them beyond those that its kernel uses.
+SIZE = 256
 SPARE = 208 << 20
+# The guest's memory: shared with the server, in small or in huge pages, or not, so that what the device reads and writes of
+# it travels by message.
+SHARED = "memory-backend-memfd,share=on"
+HUGE = f"{SHARED},hugetlb=on,hugetlbsize=2M"
+PRIVATE = "memory-backend-ram"
 
 
 def unavailable() -> str | None:
@@ -27,6 +33,12 @@ def unavailable() -> str | None:
         reason = CACHE / "unavailable"
         return reason.read_text().strip() if reason.exists() else f"tests/interop/setup has not filled {CACHE}"
     return None
+
+
+def huge_pages_missing() -> str | None:
+    """Why the memory of a machine cannot be ``HUGE``; None where it can."""
+    free = int(Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text())
+    return None if free >= SIZE // 2 else f"{free} huge pages of 2 MiB are free, {SIZE // 2} are needed"
 
 
 class Line:
@@ -55,10 +67,13 @@ class Line:
 
 
 class Machine:
-    """QEMU with a guest; ``run`` carries out a shell command in it. Used in a ``with`` statement."""
+    """QEMU with a guest; ``run`` carries out a shell command in it. Used in a ``with`` statement.
 
-    def __init__(self, device: dict[str, Any]) -> None:
-        self._device = json.dumps(device)
+    ``memory`` is one of ``SHARED``, ``HUGE`` and ``PRIVATE``.
+    """
+
+    def __init__(self, device: dict[str, Any], memory: str = SHARED) -> None:
+        self._device, self._memory = json.dumps(device), memory
 
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()
@@ -72,7 +87,7 @@ class Machine:
                     *(root / "lib64" / "ld-linux-x86-64.so.2", "--library-path", root / "lib" / "x86_64-linux-gnu"),
                     *(root / "bin" / "qemu-system-x86_64", "-L", root / "share" / "qemu"),
                     *("-L", root / "share" / "seabios", "-nodefaults", "-display", "none", "-accel", "tcg"),
-                    *("-object", "memory-backend-memfd,id=ram,size=256M,share=on"),
+                    *("-object", f"{self._memory},id=ram,size={SIZE}M"),
                     *("-machine", "pc,memory-backend=ram"),
                     *("-kernel", CACHE / "vmlinuz", "-initrd", CACHE / "initramfs"),
                     *("-append", "console=ttyS0 quiet loglevel=0 panic=-1 mem=192M"),

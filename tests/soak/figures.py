@@ -75,7 +75,7 @@ class Soak:
         """Print the table."""
         rows = [HEADINGS, *(row.columns() for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        terminal.ensure_newline()
+        terminal.write_line("")
         for row in rows:
             cells = (cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True))
             terminal.write_line("  ".join([row[0].ljust(widths[0]), *cells, row[-1]]).rstrip())
