@@ -3,8 +3,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from random import Random
 
@@ -16,7 +18,7 @@ from vfio_user_proto import launch, unix
 from vfio_user_proto.channel import OUTPUT_BOUND
 from vfio_user_proto.craft import craft
 from vfio_user_proto.devices import testdev
-from vfio_user_proto.events import CommandReceived
+from vfio_user_proto.events import Closed, CommandReceived, ReplyReceived
 from vfio_user_proto.messages import (
     Command,
     DeviceFeature,
@@ -144,6 +146,21 @@ def test_descriptors_by_the_hundred(victim: Victim, client: Client) -> None:
         for byte in b"abc":
             greedy.stream.write(bytes([byte]), fds * 100)
         assert greedy.is_closed()
+
+
+def test_client_that_takes_every_descriptor_loses_its_session_and_the_others_keep_theirs(no_leak: None) -> None:
+    """A server may have a hundred; what a client sends beyond those is cut off on its way."""
+    serve = shlex.join([sys.executable, "-m", "vfio_user_proto", "serve", "--socket-path"])
+    with launch.spawn(f"sh -c 'ulimit -n 100; exec {serve} {{socket}}'") as process, memfd(PAGE) as memory:
+        victim = Victim(process, clients=2)
+        with attacked(victim, growth=LITTLE):
+            other, greedy = victim.client(), victim.client()
+            for number in range(100):
+                greedy.send(Command.DMA_MAP, DmaMapRequest(flags=3, address=number * PAGE, size=PAGE), [memory])
+            while not isinstance(event := greedy.event(), Closed):
+                assert isinstance(event, ReplyReceived)
+                assert not event.message.is_error
+            other.ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())
 
 
 # Messages

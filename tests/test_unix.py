@@ -57,14 +57,15 @@ def test_as_many_descriptors_as_the_kernel_passes(pair: Pair) -> None:
         unix.close_all(got)
 
 
-def test_descriptors_cut_off_are_an_error_and_none_stays_open(pair: Pair) -> None:
+@pytest.mark.parametrize("room", [0, 2])
+def test_descriptors_cut_off_are_an_error_and_none_stays_open(pair: Pair, room: int) -> None:
+    """Room for fewer than were sent: the kernel passes on what fits and says that it cut the rest, also where that is all."""
     with eventfds(1) as fds:
         pair[0].write(b"x", fds * 8)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # Room for two more only: the kernel passes on what fits and says that it cut the rest.
         lowest = os.dup(0)
         os.close(lowest)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 2, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, hard))
         try:
             with pytest.raises(RemoteProtocolError, match="MSG_CTRUNC"):
                 pair[1].read(1)

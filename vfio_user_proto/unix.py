@@ -17,6 +17,7 @@ from vfio_user_proto.errors import RemoteProtocolError, TransportError
 MAX_FDS: Final = 253
 _ROOM: Final = socket.CMSG_SPACE(MAX_FDS * 4)
 _RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+_CUT: Final = int(socket.MSG_CTRUNC)
 _SEND: Final = int(socket.MSG_NOSIGNAL)
 _SEND_NOW: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
@@ -52,13 +53,13 @@ class Stream:
             return b"", []
         except OSError as error:
             raise TransportError(f"reading failed: {error.strerror}") from None
-        if not control:
+        if not (control or flags & _CUT):
             return data, _NO_FDS
         fds = array.array("i")
         for level, kind, content in control:
             if (level, kind) == _RIGHTS:
                 fds.frombytes(content[: len(content) // 4 * 4])
-        if flags & socket.MSG_CTRUNC:
+        if flags & _CUT:
             close_all(fds)
             raise RemoteProtocolError("descriptors were cut off in transit (MSG_CTRUNC)")
         return data, fds.tolist()
