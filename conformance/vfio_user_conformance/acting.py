@@ -81,7 +81,9 @@ def _do(session: Session, pokes: Sequence[Poke], iova: int = 0, length: int = 0)
 
 
 def read(session: Session, register: Register) -> int | None:
-    """What a register holds; None where it cannot be read."""
+    """What a register holds; None where it cannot be read, since the target has closed the connection for instance."""
+    if not session.negotiated:
+        return None
     request = RegionReadRequest(region=register.region, offset=register.offset, count=register.width)
     try:
         reply = session.ask(Command.REGION_READ, request)
@@ -107,7 +109,7 @@ class Completed(AfterCheck):
         end = None if seconds is None else time.monotonic() + seconds
         idle = select.poll()
         while not completed(session, self.operation):
-            if end is not None and time.monotonic() >= end:
+            if not session.negotiated or (end is not None and time.monotonic() >= end):
                 return [Problem("the device does not say that the transfer is done")]
             idle.poll(1)
         return []

@@ -98,8 +98,8 @@ class Serve:
     def _answer(self, session: Session, peer: Peer, seen: Received) -> None:
         if seen.message.header.flags & HeaderFlags.NO_REPLY:
             return
-        payload = self._payload(session, seen)
         answer = self.answer if self.only in (0, len(session.commands)) else RIGHT
+        payload = self._payload(session, seen, store=answer.error is None)
         if isinstance(payload, int):
             header = seen.message.header
             flags = MessageType.REPLY | HeaderFlags.ERROR
@@ -107,8 +107,8 @@ class Serve:
         else:
             answer.give(session, peer, seen, payload)
 
-    def _payload(self, session: Session, seen: Received) -> Record | int:
-        """The right reply, when what it asks for is done; the errno where that cannot be."""
+    def _payload(self, session: Session, seen: Received, *, store: bool) -> Record | int:
+        """The right reply, when what it asks for is done; the errno where that cannot be. Data are kept with ``store``."""
         asked = seen.message.payload
         if not isinstance(asked, (DmaReadRequest, DmaWriteRequest)):
             return EINVAL
@@ -117,7 +117,8 @@ class Serve:
                 ours, at = session.handle(memory).ours, asked.address - begin
                 if isinstance(asked, DmaReadRequest):
                     return DmaReadReply(address=asked.address, data=os.pread(ours, asked.count, at))
-                os.pwrite(ours, asked.data, at)
+                if store:
+                    os.pwrite(ours, asked.data, at)
                 return DmaWriteReply(address=asked.address, count=asked.count)
         return EFAULT
 
@@ -187,3 +188,41 @@ class Asides(AfterCheck):
 
     def __str__(self) -> str:
         return "what was sent before the answers carried out"
+
+
+@dataclass(frozen=True)
+class LeaveUnanswered:
+    """Wait until the target asks for client memory, and do not answer."""
+
+    def perform(self, session: Session) -> None:
+        session.await_command()
+
+    def __str__(self) -> str:
+        return "leave its command for the memory unanswered"
+
+
+@dataclass(frozen=True)
+class TakeTwin:
+    """From here on, expect the target's commands on this descriptor too."""
+
+    fd: int
+
+    def perform(self, session: Session) -> None:
+        session.take_twin(self.fd)
+
+    def __str__(self) -> str:
+        return "listen on the second socket"
+
+
+@dataclass(frozen=True)
+class OnTwin(AfterCheck):
+    """The target asked for memory on the second socket, and never on the first."""
+
+    def check(self, session: Session) -> list[Problem]:
+        if not session.commands:
+            return [Problem("no command for the memory came")]
+        wrong = [each.seen for each in session.commands if not each.on_twin]
+        return [Problem(f"on the first socket came {wrong[0]}")] if wrong else []
+
+    def __str__(self) -> str:
+        return "its commands on the second socket"

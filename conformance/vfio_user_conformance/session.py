@@ -234,7 +234,7 @@ class Session:
 
     def await_asides(self) -> list[Asked]:
         """Wait for the replies to all asides; returns those that did not come."""
-        if None in self.asides.values():
+        if self.negotiated and None in self.asides.values():
             self._next(self.timing.reply)
         return [asked for asked, seen in self.asides.items() if seen is None]
 

@@ -4,17 +4,23 @@ from collections.abc import Mapping
 
 from vfio_user_proto.faults import (
     access,
+    asking,
     capability,
     device_dma,
     dirty,
+    dma_messages,
+    doorbells,
     framing,
+    iofds,
     memory,
     migration,
     no_reply,
     passed,
     queries,
+    ranges,
     sizes,
     stream,
+    writes,
 )
 from vfio_user_proto.faults.kit import Fault
 
@@ -24,15 +30,21 @@ FAULTS: Mapping[str, Fault] = {
         framing,
         memory,
         queries,
+        iofds,
+        doorbells,
         access,
         migration,
         dirty,
         device_dma,
+        dma_messages,
         stream,
         sizes,
         passed,
         capability,
         no_reply,
+        ranges,
+        asking,
+        writes,
     )
     for fault in module.FAULTS
 }

@@ -140,8 +140,7 @@ class _Keeps(_Table):
             raise
 
     def keep(self, region: Region) -> None:
-        if region.fd is not None:
-            self.gone.append(region._replace(fd=os.dup(region.fd)))
+        self.gone.append(region._replace(fd=None if region.fd is None else os.dup(region.fd)))
 
 
 class _Unmapped(_Keeps):

@@ -1,0 +1,301 @@
+"""Faults of a device in client memory without descriptor: its commands, and what it makes of the answers."""
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from vfio_user_proto import unix, wire
+from vfio_user_proto.connection import Connection
+from vfio_user_proto.device import Device
+from vfio_user_proto.errors import RemoteProtocolError
+from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
+from vfio_user_proto.faults.device_dma import memory
+from vfio_user_proto.faults.kit import Fault, Incoming, die, hang, header, payload
+from vfio_user_proto.memory import DmaMap, Region
+from vfio_user_proto.messages import Command, HeaderFlags, VersionRequest
+from vfio_user_proto.model import Record
+from vfio_user_proto.responder import Answer, Responder
+from vfio_user_proto.session import Filter, Session
+
+READ, WRITE = Command.DMA_READ, Command.DMA_WRITE
+PAGE = 4096
+
+
+def session(name: str, mistake: str, **methods: Callable[..., Any]) -> Fault:
+    """A server whose session has other methods; those of ``Responder`` are its responder's."""
+    faulty = type("Faulty", (Session,), {key: each for key, each in methods.items() if hasattr(Session, key)})
+    own = {key: each for key, each in methods.items() if not hasattr(Session, key)}
+
+    def begin(self: Any, device: Device, dma: Any, *rest: Any) -> None:
+        Responder.__init__(self, device, dma, *rest)
+        dma._transfer.__class__ = faulty
+
+    return Fault(name, mistake, responder=type("Faulty", (Responder,), {"__init__": begin, **own}))
+
+
+def _table(name: str, mistake: str, **methods: Callable[..., Any]) -> Fault:
+    return Fault(name, mistake, responder=memory(type("Faulty", (DmaMap,), methods)))
+
+
+def _commands(name: str, mistake: str, change: Callable[[bytes], bytes]) -> Fault:
+    """Changes the commands for client memory."""
+
+    def outgoing(
+        data: bytes, fds: tuple[int, ...], answers: CommandReceived | None
+    ) -> tuple[bytes, tuple[int, ...]] | None:
+        mine = answers is None and bool(data) and wire.decode_header(data).command in (READ, WRITE)
+        return change(data) if mine else data, fds
+
+    made: Filter = outgoing
+    return Fault(name, mistake, outgoing=made)
+
+
+# The commands.
+
+
+def _at_page(self: Any, address: int, data: bytes) -> None:
+    Session.dma_write(self, address & -PAGE, data)
+
+
+def _behind(self: Any, address: int, data: bytes) -> None:
+    Session.dma_write(self, address + 0x10000, data)
+
+
+def _read_as_write(self: Any, address: int, count: int) -> bytes:
+    Session.dma_write(self, address, bytes(count))
+    return bytes(count)
+
+
+def _unlimited_write(self: Any, region: Region, at: int, data: bytes) -> None:
+    self._transfer.dma_write(region.address + at, data)
+
+
+def _unlimited_read(self: Any, region: Region, at: int, count: int) -> bytes:
+    data: bytes = self._transfer.dma_read(region.address + at, count)
+    return data
+
+
+def _padded(self: Any, region: Region, at: int, data: bytes) -> None:
+    DmaMap._write(self, region, at, data + bytes(-len(data) % self._limit()))
+
+
+def _whole_chunks(self: Any, region: Region, at: int, data: bytes) -> None:
+    limit = self._limit()
+    DmaMap._write(self, region, at, data[: max(len(data) // limit, 1) * limit])
+
+
+def _one_more(self: Any, region: Region, at: int, count: int) -> bytes:
+    if count % PAGE:
+        return DmaMap._read(self, region, at, count)
+    more: bytes = self._transfer.dma_read(region.address + at, count + 1)
+    return more[:count]
+
+
+def _two_mib(self: Any, region: Region, at: int, count: int) -> bytes:
+    return _unlimited_read(self, region, at, count) if count > 1 << 20 else DmaMap._read(self, region, at, count)
+
+
+def _first_socket(self: Any, request: VersionRequest, fds: list[int]) -> Answer:
+    """The second socket is made, and never used."""
+    answer = Responder.version(self, request, fds)
+    self.dma._transfer._twin = None
+    return answer
+
+
+def _both_sockets(self: Any, command: Command, request: Record) -> Record | None:
+    """The second socket for writes, the first for reads."""
+    twin = self._twin
+    if command == READ:
+        self._twin = None
+    try:
+        return Session._ask(self, command, request)
+    finally:
+        self._twin = twin
+
+
+# What comes while an answer is due.
+
+
+class _BetweenTaken(Incoming):
+    """Takes the next message for the answer."""
+
+    def header_came(self, data: bytes) -> bytes:
+        if +self._awaited and not wire.decode_header(data).flags & HeaderFlags.TYPE:
+            die()
+        return data
+
+
+def _dropping(self: Any, event: CommandReceived) -> None:
+    if event.message.header.command == Command.REGION_READ:
+        unix.close_all(event.fds)
+    else:
+        Session._postpone(self, event)
+
+
+def _one_kept(self: Any, event: CommandReceived) -> None:
+    if not self._waiting:
+        Session._postpone(self, event)
+
+
+def _stuck_at(*commands: Command) -> Callable[[Any, CommandReceived], None]:
+    def postpone(self: Any, event: CommandReceived) -> None:
+        if event.message.header.command in commands:
+            hang()
+        Session._postpone(self, event)
+
+    return postpone
+
+
+def _stalling(self: Any, event: CommandReceived) -> None:
+    """With two sockets nothing can come between, so what comes all the same is forgotten."""
+    if self._twin is None:
+        Session._postpone(self, event)
+
+
+def _dies_alone(self: Any, command: Command, request: Record) -> Record | None:
+    try:
+        return Session._ask(self, command, request)
+    except OSError as error:
+        if error.errno == errno.ECONNRESET:
+            die()
+        raise
+
+
+def _busy_for_ever(self: Any, command: Command, request: Record) -> Record | None:
+    """What an answer was not given to is waited for by the next client too."""
+    if getattr(self.device, "waiting", False):
+        raise OSError(errno.EBUSY, "a fault")
+    self.device.waiting = True
+    reply = Session._ask(self, command, request)
+    self.device.waiting = False
+    return reply
+
+
+# The answers.
+
+
+def _refused(name: str, mistake: str, when: Callable[[int], bool], then: Callable[[], Any] = die) -> Fault:
+    """Comes to grief over a refusal with such an errno."""
+
+    class Faulty(Connection):
+        def next_event(self) -> Event | None:
+            event = super().next_event()
+            if isinstance(event, ReplyReceived) and event.message.is_error and when(event.message.header.error):
+                then()
+            return event
+
+    return Fault(name, mistake, connection=Faulty)
+
+
+def _answered(name: str, mistake: str, when: Callable[[ReplyReceived], Any], then: Callable[[], Any] = die) -> Fault:
+    """Comes to grief over such an answer."""
+
+    class Faulty(Connection):
+        def next_event(self) -> Event | None:
+            event = super().next_event()
+            if isinstance(event, ReplyReceived) and when(event):
+                then()
+            return event
+
+    return Fault(name, mistake, connection=Faulty)
+
+
+def _unasked(name: str, mistake: str, then: Callable[[], Any] = die) -> Fault:
+    """Comes to grief over an answer to nothing."""
+
+    class Faulty(Connection):
+        def receive(self, data: bytes, fds: Any = ()) -> None:
+            try:
+                super().receive(data, fds)
+            except RemoteProtocolError:
+                then()
+                raise
+
+    return Fault(name, mistake, connection=Faulty)
+
+
+def _count(event: ReplyReceived) -> int:
+    """The count of an answer, whole or not."""
+    message = event.message
+    if message.payload is not None:
+        return int(getattr(message.payload, "count", 0))
+    return int.from_bytes(message.trailing[8:16], "little")
+
+
+def _narrow(event: ReplyReceived) -> bool:
+    return event.message.header.command == WRITE and event.message.header.message_size == 28
+
+
+def _twelve_refused(self: Any, command: Command, request: Record) -> Record | None:
+    reply = Session._ask(self, command, request)
+    if command == WRITE and reply is None:
+        raise OSError(errno.EIO, "a fault")
+    return reply
+
+
+FAULTS: tuple[Fault, ...] = (
+    session("message-write-lost", "What has no descriptor is not written.", dma_write=lambda self, address, data: None),
+    session(
+        "message-read-zeros", "What has no descriptor is zero.", dma_read=lambda self, address, count: bytes(count)
+    ),
+    session("message-address-of-page", "Messages move pages.", dma_write=_at_page),
+    session("message-behind-the-place", "An address is added to its page.", dma_write=_behind),
+    session("message-read-as-write", "The commands are mixed up.", dma_read=_read_as_write),
+    _commands("message-as-reply", "All messages of a server are replies.", lambda data: header(data, flags=1)),
+    _commands("message-with-errno", "A command has an error.", lambda data: header(data, error=errno.EINVAL)),
+    _commands("message-longer", "A command has room for its reply.", lambda data: payload(data, data[16:] + bytes(8))),
+    _table("message-limit-ignored", "A client takes everything at once.", _write=_unlimited_write),
+    _table("message-read-limit-ignored", "A client gives everything at once.", _read=_unlimited_read),
+    _table("message-last-chunk-padded", "All chunks have one size.", _write=_padded),
+    _table("message-last-byte-lost", "There is no rest behind the chunks.", _write=_whole_chunks),
+    _table("message-limit-one-more", "The limit is one byte too large.", _read=_one_more),
+    _table("message-default-limit-unknown", "A client that states no limit has none.", _read=_two_mib),
+    session("message-on-first-socket", "The second socket is not used.", version=_first_socket),
+    session("message-on-both-sockets", "The second socket is for one direction.", _ask=_both_sockets),
+    session("message-twin-stalls-main", "Nothing comes on the first socket meanwhile.", _postpone=_stalling),
+    Fault(
+        "message-between-taken-for-reply",
+        "What comes next is the answer (libvfio-user efd091b, nutanix/libvfio-user#279).",
+        connection=_BetweenTaken,
+    ),
+    session("message-between-region-dropped", "A busy device is not read.", _postpone=_dropping),
+    session("message-between-one-kept", "One command may wait.", _postpone=_one_kept),
+    session("message-between-map-hangs", "The table is locked.", _postpone=_stuck_at(Command.DMA_MAP)),
+    session("message-between-unmap-hangs", "The mapping is locked.", _postpone=_stuck_at(Command.DMA_UNMAP)),
+    session("message-client-leaves-crash", "An answer always comes.", _ask=_dies_alone),
+    session("message-device-busy-for-ever", "An access without answer never ends.", _ask=_busy_for_ever),
+    _refused(
+        "message-refused-crash", "A client has the memory that it announced.", lambda number: number == errno.EFAULT
+    ),
+    _answered(
+        "message-refused-read-awaits-data",
+        "The data of a read always come.",
+        lambda event: event.message.is_error and event.message.header.command == READ,
+        hang,
+    ),
+    _refused("message-errno-zero-crash", "An error has a number.", lambda number: number == 0),
+    _refused("message-errno-unknown-crash", "Errors are those of a table.", lambda number: number > 4096),
+    _refused("message-refused-later-crash", "What began well ends well.", lambda number: number == errno.ENOMEM),
+    session("message-narrow-reply-refused", "The count has 8 bytes (libvfio-user efd091b).", _ask=_twelve_refused),
+    _answered("message-count-more-crash", "The count is that of the command.", lambda event: _count(event) > 0x140),
+    _answered("message-count-less-hangs", "The rest is still to come.", lambda event: _count(event) == 0x130, hang),
+    _answered("message-data-short-crash", "The data are there.", lambda event: event.problem is not None),
+    _answered("message-data-long-crash", "The data fit the buffer.", lambda event: event.message.trailing),
+    _answered(
+        "message-reply-empty-crash",
+        "An answer has a payload.",
+        lambda event: event.message.header.message_size == wire.HEADER_SIZE and not event.message.is_error,
+    ),
+    _answered(
+        "message-address-other-crash",
+        "The address is that of the command.",
+        lambda event: getattr(event.message.payload, "address", 0) & 0xF00000000,
+    ),
+    _answered(
+        "message-refusal-with-data-crash",
+        "A refusal is a header.",
+        lambda event: event.message.is_error and event.message.header.message_size > wire.HEADER_SIZE,
+    ),
+    _unasked("message-unasked-reply-crash", "Each answer belongs to a command."),
+    _unasked("message-unasked-reply-hangs", "Each answer comes once.", hang),
+)
