@@ -65,6 +65,10 @@ CASES = [
     mismatch("larger", 0x10000, 3 * PAGE),
     mismatch("two-mappings", 0x10000, 4 * PAGE),
     mismatch("unknown-range", 0x40000, PAGE),
+    mismatch("begins-before", 0xF000, 3 * PAGE),
+    mismatch("size-zero", 0x10000, 0),
+    mismatch("everything", 0, 2**64 - 1),
+    mismatch("wraps", 0x12000, 2**64 - PAGE),
     Case(
         ident="dma-unmap/twice",
         requirement="dma-unmap.mismatch",

@@ -1,15 +1,30 @@
 """VFIO_USER_DEVICE_GET_IRQ_INFO."""
 
+from collections.abc import Generator
+
 from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, MASK, NONE, TRIGGER, set_irqs
+from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Reply
-from vfio_user_conformance.facts import IRQ, NUM_IRQS
-from vfio_user_conformance.steps import Send
-from vfio_user_proto.messages import DeviceGetIrqInfoRequest
+from vfio_user_conformance.facts import IRQ, NUM_IRQS, Facts
+from vfio_user_conformance.peer import Seen
+from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_proto.messages import DeviceGetIrqInfoRequest, IrqInfoFlags, IrqSetFlags
 
 
 def ask(index: int, argsz: int = 16) -> Send:
     """Ask for one interrupt type."""
     return Send(DeviceGetIrqInfoRequest(argsz=argsz, index=index))
+
+
+def every_flag(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Do with each interrupt type what its flags allow."""
+    for index, info in facts.irqs.items():
+        if info.count and info.flags & IrqInfoFlags.EVENTFD:
+            yield exchange(set_irqs(EVENTFD | TRIGGER, EventFd(), index=index), Reply())
+        if info.count and info.flags & IrqInfoFlags.MASKABLE:
+            for action in (MASK, IrqSetFlags.ACTION_UNMASK):
+                yield exchange(set_irqs(NONE | action, index=index), Reply())
 
 
 CASES = [
@@ -47,5 +62,14 @@ CASES = [
         stimulus=ask(NUM_IRQS),
         expect=REFUSED,
         catches=("irq-info-index-crash",),
+    ),
+    Case(
+        ident="irq-info/flags",
+        requirement="get-irq-info.flags",
+        stimulus="an eventfd for each interrupt type with the eventfd flag; mask and unmask for each with the maskable flag",
+        expect="a reply to each",
+        script=every_flag,
+        hazards=HAZARDS,
+        catches=("irq-flag-eventfd-in-vain", "irq-flag-maskable-in-vain"),
     ),
 ]

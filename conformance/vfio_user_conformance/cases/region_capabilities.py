@@ -1,0 +1,144 @@
+"""What region info says beyond the single fields: areas that are counted, types, regions that are not there."""
+
+import os
+import stat
+from collections.abc import Generator
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.region_access import read
+from vfio_user_conformance.cases.region_info import CONFIG, areas_of, ask, info_of
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Reply, Whole, with_bits, without_bits
+from vfio_user_conformance.facts import (
+    CAPABILITIES_ARGSZ,
+    MAPPABLE,
+    WITH_AREAS,
+    WITH_CAPABILITIES,
+    Fact,
+    Facts,
+    NotApplicable,
+)
+from vfio_user_conformance.peer import Received, Seen
+from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_proto import regioncaps
+from vfio_user_proto.messages import (
+    CapabilityHeader,
+    DeviceGetRegionInfoRequest,
+    RegionInfoFlags,
+    RegionType,
+    SparseMmap,
+    SparseMmapArea,
+)
+
+# The first region index that is specific to a device.
+EXTRA = 9
+
+
+def _absent(facts: Facts) -> int:
+    found = [index for index, info in facts.regions.items() if not info.size]
+    if not found:
+        raise NotApplicable("there is every region")
+    return found[0]
+
+
+ABSENT = Fact("a region that is not there", _absent)
+
+
+def count_problem(seen: Received) -> str:
+    """Compare the number of areas with the room up to the next capability, or to the end."""
+    links, problem = regioncaps.walk(info_of(seen))
+    if problem:
+        return str(problem)
+    begins = sorted([*(link.offset for link in links), info_of(seen).wire_size])
+    for link in links:
+        if isinstance(link.content, SparseMmap):
+            end = begins[begins.index(link.offset) + 1]
+            room = end - link.offset - CapabilityHeader.fixed_size - SparseMmap.fixed_size
+            if room != link.content.nr_areas * SparseMmapArea.fixed_size:
+                return f"nr_areas is {link.content.nr_areas}, and {room} bytes of areas follow"
+    return ""
+
+
+def file_problem(seen: Received) -> str:
+    """A region without areas is in its file from end to end, as far as files have an end."""
+    info = info_of(seen)
+    about = os.fstat(seen.fds[0])
+    if areas_of(seen) or not stat.S_ISREG(about.st_mode) or about.st_size >= info.offset + info.size:
+        return ""
+    return f"the file has {about.st_size:#x} bytes, the region {info.size:#x} from {info.offset:#x} on, and no areas"
+
+
+def type_problem(seen: Received) -> str:
+    """There is a type capability."""
+    links, problem = regioncaps.walk(info_of(seen))
+    has_type = any(isinstance(link.content, RegionType) for link in links)
+    return "" if has_type else str(problem or "there is no type")
+
+
+def every_type(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Ask for each region beyond the standard ones."""
+    extra = [index for index, info in facts.regions.items() if index >= EXTRA and info.size]
+    if not extra:
+        raise NotApplicable("there are no regions beyond the standard ones")
+    for index in extra:
+        yield exchange(ask(index), Reply(whole=Whole("a type", type_problem)))
+
+
+CASES = [
+    Case(
+        ident="region-capabilities/areas-counted",
+        requirement="region-caps.sparse-areas",
+        stimulus=ask(WITH_AREAS),
+        expect=Reply(whole=Whole("as many areas as nr_areas says", count_problem)),
+        catches=("region-areas-miscounted",),
+    ),
+    Case(
+        ident="region-capabilities/whole-region-maps",
+        requirement="region.sparse-when-partial",
+        stimulus=ask(MAPPABLE),
+        expect=Reply(fds=1, whole=Whole("areas, or a file that holds the region", file_problem)),
+        catches=("region-file-shorter",),
+    ),
+    Case(
+        ident="region-capabilities/type",
+        requirement="region.extra-has-type",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region from 9 on that has a size",
+        expect="a type capability",
+        script=every_type,
+        catches=("region-without-type",),
+    ),
+    Case(
+        ident="region-capabilities/cut-in-the-first",
+        requirement="get-region-info.caps-flag-when-cut",
+        stimulus=ask(WITH_CAPABILITIES, 36),
+        expect=Either(
+            Reply(argsz=CAPABILITIES_ARGSZ, capabilities=b"", flags=without_bits(RegionInfoFlags.CAPS)),
+            Reply(argsz=CAPABILITIES_ARGSZ, capabilities=b"", flags=with_bits(RegionInfoFlags.CAPS)),
+        ),
+        catches=("region-info-cut-in-the-first-crash",),
+    ),
+    Case(
+        ident="region-capabilities/absent-region",
+        requirement="get-region-info.absent-region",
+        stimulus=(ask(ABSENT), read(ABSENT, 0, 4)),
+        expect=(Either(Reply(size=0), ErrorReply()), REFUSED),
+        catches=("absent-region-crash",),
+    ),
+    Case(
+        ident="region-capabilities/argsz-largest",
+        requirement="argsz.reply-needed",
+        stimulus=ask(WITH_CAPABILITIES, 0xFFFFFFFF),
+        expect=Reply(argsz=CAPABILITIES_ARGSZ),
+        catches=("region-info-argsz-largest-refused",),
+    ),
+    Case(
+        ident="region-capabilities/request-not-zero",
+        requirement="security.validate",
+        stimulus=Send(
+            DeviceGetRegionInfoRequest(
+                argsz=0x1000, flags=0xFFFFFFFF, index=CONFIG, cap_offset=0xFFFFFFF0, size=1 << 63, offset=1 << 63
+            )
+        ),
+        expect=ANYTHING,
+        catches=("region-info-cap-offset-believed",),
+    ),
+]
