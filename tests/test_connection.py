@@ -221,11 +221,51 @@ def test_a_reply_must_have_the_command_of_its_id(pair: ConnectionPair) -> None:
 def test_a_second_reply_to_one_command_is_a_broken_rule(pair: ConnectionPair) -> None:
     request = pair.command(Role.CLIENT, Command.DEVICE_RESET)
     pair.reply(request)
-    again = pair.server.reply(request)
-    assert again is not None
+    again = craft(Command.DEVICE_RESET, kind=1, message_id=request.message.header.message_id)
 
     with pytest.raises(RemoteProtocolError, match="answers no command of ours"):
-        pair.feed(pair.client, again.data, ())
+        pair.feed(pair.client, again, ())
+
+
+def test_each_command_is_answered_once(pair: ConnectionPair) -> None:
+    """A second answer is our mistake; two commands with one id get an answer each."""
+    request = pair.command(Role.CLIENT, Command.DEVICE_RESET)
+    pair.reply(request)
+    for again in (pair.server.reply, lambda to: pair.server.error(to, 22)):
+        with pytest.raises(LocalProtocolError, match="VFIO_USER_DEVICE_RESET command with id 1 has its reply already"):
+            again(request)
+
+    for _ in range(2):
+        pair.feed(pair.server, craft(Command.DEVICE_RESET, message_id=5), ())
+    first, second = pair.server.next_event(), pair.server.next_event()
+    assert isinstance(first, CommandReceived)
+    assert isinstance(second, CommandReceived)
+    assert pair.server.error(first, 22) is not None
+    assert pair.server.reply(second) is not None
+    with pytest.raises(LocalProtocolError, match="has its reply already"):
+        pair.server.reply(first)
+
+
+def test_command_that_wants_no_reply_may_be_answered_into_the_void(pair: ConnectionPair) -> None:
+    request = pair.command(Role.CLIENT, Command.DEVICE_RESET, no_reply=True)
+
+    assert [pair.server.reply(request), pair.server.error(request, 22)] == [None, None]
+
+
+@pytest.mark.parametrize(("role", "command"), [(Role.CLIENT, Command.DMA_MAP), (Role.SERVER, Command.DMA_READ)])
+def test_command_from_the_wrong_end_keeps_the_stream_in_step_and_can_only_be_refused(
+    pair: ConnectionPair, role: Role, command: Command
+) -> None:
+    """requirement commands.wrong-direction"""
+    engine = pair.of(role)
+    pair.feed(engine, craft(command, DmaMapRequest() if role is Role.CLIENT else DmaReadRequest(), message_id=9), (7,))
+    event = engine.next_event()
+    assert isinstance(event, CommandReceived)
+    assert event.fds == (7,)
+    with pytest.raises(LocalProtocolError, match=f"{command.document_name} command is not for the {role.peer.value}"):
+        engine.reply(event)
+
+    assert engine.error(event, 95) is not None
 
 
 def test_commands_before_the_version_is_agreed_are_out_of_turn() -> None:

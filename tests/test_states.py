@@ -49,6 +49,7 @@ def test_the_sender_keeps_to_the_table(state: State, sender: Role, is_reply: boo
     """Our own mistakes raise LocalProtocolError and change nothing."""
     engine = Connection(sender)
     engine.state = state
+    engine._due.update({(0, command): 1 for command in Command})
     after = LEGAL.get((state, sender, is_reply, is_version))
     command, payload = a_command(sender.peer if is_reply else sender, is_version)
     legal = after is not None and (is_reply or SENDERS[command] is sender)
@@ -117,6 +118,7 @@ def test_an_error_reply_does_not_move_the_state(state: State) -> None:
     server, client = Connection(SERVER), Connection(CLIENT)
     server.state = client.state = state
     client._awaited[0, Command.VERSION] += 1
+    server._due[0, Command.VERSION] += 1
     request = CommandReceived(Message(Header(command=Command.VERSION), VersionRequest()))
     outgoing = server.error(request, 22)
     assert outgoing is not None

@@ -91,6 +91,20 @@ def test_writing_to_a_closed_peer_is_an_error(pair: Pair) -> None:
         pair[1].write(b"x")
 
 
+def test_more_descriptors_than_the_kernel_passes_are_an_error_and_nothing_is_sent(pair: Pair) -> None:
+    with eventfds(1) as fds, pytest.raises(TransportError, match="sending failed: Invalid argument"):
+        pair[0].write(b"x", fds * (unix.MAX_FDS + 1))
+    pair[0].write(b"y")
+    assert pair[1].read(16) == (b"y", [])
+
+
+def test_closed_descriptor_is_not_sent(pair: Pair) -> None:
+    with eventfds(1) as (closed,):
+        pass
+    with pytest.raises(TransportError, match="sending failed: Bad file descriptor"):
+        pair[0].write(b"x", [closed])
+
+
 def test_using_a_closed_socket_is_an_error(pair: Pair) -> None:
     pair[0].close()
     with pytest.raises(TransportError, match="reading failed"):

@@ -24,7 +24,7 @@ class Channel:
     """One socket in the loop.
 
     ``took`` gets every command and reply. The channel closes itself when the peer has closed and all that was due to it is
-    sent, and when the peer breaks a rule or is gone.
+    sent, when the peer breaks a rule or is gone, and when a message cannot be sent: what follows would be out of step.
     """
 
     def __init__(self, loop: Loop, stream: Stream, connection: Connection, took: Callable[[Event], None]) -> None:
@@ -48,16 +48,15 @@ class Channel:
 
     def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
         """Send a message, or queue it where the socket is full."""
-        if not self._queue and not self._holding:
-            sent = self._write(data, fds)
-            if sent == len(data):
-                return
+        if self._queue or self._holding:
+            self._queue.append((data, fds))
+            self._due += len(data)
+            return
+        sent = self._write(data, fds)
+        if sent < len(data):
             self._queue.append((memoryview(data)[sent:], () if sent else fds))
             self._due += len(data) - sent
             self._wait()
-        else:
-            self._queue.append((data, fds))
-            self._due += len(data)
 
     def flush(self) -> None:
         """Send what is due, as far as the socket takes it."""
@@ -91,7 +90,7 @@ class Channel:
             close_all(self.connection.close())
 
     def _write(self, data: bytes | memoryview, fds: tuple[int, ...]) -> int:
-        """How much of ``data`` needs no further care: what the socket took, or all of it where the peer is gone."""
+        """How much of ``data`` needs no further care: what the socket took, or all of it where that is the end."""
         try:
             return self._stream.write(data, fds)
         except TransportError:
@@ -128,14 +127,14 @@ class Channel:
         self._pipelined = False
         try:
             for _ in range(BURST if eager else 1):
-                while True:
+                event = None
+                while event is None:
                     got = read(connection.wanted)
                     if got is None:
                         return
-                    connection.receive(*got)
+                    data, fds = got
+                    connection.receive(data, fds)
                     event = connection.next_event()
-                    if event is not None:
-                        break
                 if type(event) is Closed:
                     self._ended = True
                     return

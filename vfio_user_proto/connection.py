@@ -1,8 +1,8 @@
 """One end of a connection without any I/O: bytes and descriptors in, events out; commands and replies in, bytes out."""
 
+import struct
 from collections import Counter, deque
 from collections.abc import Sequence
-from sys import byteorder as _BYTE_ORDER
 from typing import Final, NoReturn
 
 from vfio_user_proto import wire
@@ -18,6 +18,8 @@ _TYPE, _REPLY = int(HeaderFlags.TYPE), int(MessageType.REPLY)
 _VERSION = int(Command.VERSION)
 _HEADER_SIZE = wire.HEADER_SIZE
 _CLOSED = State.CLOSED
+_size_at = struct.Struct("=I").unpack_from
+_new = tuple.__new__  # what a NamedTuple's own constructor ends in, at half the cost
 
 
 class Connection:
@@ -29,6 +31,9 @@ class Connection:
     returned by ``close``. A mistake of ours raises LocalProtocolError and changes nothing, one of the peer's raises
     RemoteProtocolError and ends the connection; nothing else is raised.
 
+    Each command is answered once. One that is unknown, or that only our side may send, is an event like any other, since the
+    stream stays in step; the latter is answered by ``error`` alone (requirement commands.wrong-direction).
+
     ``limit`` is the largest message accepted, in bytes; ``max_fds`` the most descriptors accepted with one message.
     """
 
@@ -37,12 +42,15 @@ class Connection:
         self.limit, self.max_fds = limit, max_fds
         self.state = State.NEW
         self.wanted = wire.HEADER_SIZE
+        self._peer = role.peer
         self._header = b""  # that of the message whose payload is awaited
         self._pieces = bytearray()  # what came so far of a header that is cut, or of header and cut payload
         self._fds: list[int] = []
         self._events: deque[Event] = deque()
         self._next_id = 0
-        self._awaited: Counter[tuple[int, int]] = Counter()  # (message id, command) of ours that have no reply yet
+        # The commands that have no reply yet, by (message id, command): ours, and the peer's.
+        self._awaited: Counter[tuple[int, int]] = Counter()
+        self._due: Counter[tuple[int, int]] = Counter()
 
     @property
     def unanswered(self) -> int:
@@ -66,32 +74,32 @@ class Connection:
             self._fds += fds
             if len(self._fds) > self.max_fds:
                 self._fail(f"{len(self._fds)} descriptors came with one message, {self.max_fds} are allowed")
-        if not data:
-            self._end()
-            return
         if missing or self._pieces:
+            if not data:
+                self._end()
+                return
             self._pieces = self._pieces or bytearray(self._header)
             self._pieces += data
             self.wanted = missing
             if missing:
                 return
-            data = bytes(self._pieces)
-            self._pieces = bytearray()
+            data, self._pieces = bytes(self._pieces), bytearray()
         else:
             data = self._header + data
         if self._header:
             self._header = b""
-        elif (size := int.from_bytes(data[4:8], _BYTE_ORDER)) != _HEADER_SIZE:
+        elif (size := _size_at(data, 4)[0]) != _HEADER_SIZE:
             if not _HEADER_SIZE < size <= self.limit:
                 self._fail(f"the message size is {size}; {_HEADER_SIZE} to {self.limit} bytes are allowed")
             self._header = data
             self.wanted = size - _HEADER_SIZE
             return
         self.wanted = _HEADER_SIZE
-        fds_of_message: tuple[int, ...] = ()
         if self._fds:
-            fds_of_message, self._fds = tuple(self._fds), []
-        self._take(data, fds_of_message)
+            whole, self._fds = tuple(self._fds), []
+            self._take(data, whole)
+        else:
+            self._take(data, ())
 
     def next_event(self) -> Event | None:
         """The oldest event that was not taken yet, or None when more bytes are needed."""
@@ -103,7 +111,7 @@ class Connection:
         """What to send for a command of ours; its reply will come as ``ReplyReceived`` with the same ``message_id``."""
         if SENDERS.get(command, self.role) is not self.role:
             raise LocalProtocolError(f"{name_of(Command, command)} is not for the {self.role.value} to send")
-        after = self._after(self.role, False, command == _VERSION)
+        after = TRANSITIONS[self.state].get((self.role, False, command == _VERSION))
         if after is None:
             raise LocalProtocolError(f"{name_of(Command, command)} cannot be sent now ({self.state.value})")
         message_id = self._next_id
@@ -115,11 +123,17 @@ class Connection:
         return Outgoing(data, tuple(fds), message_id)
 
     def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
-        """What to send for a reply that says success; None where the command asked for no reply."""
+        """What to send for a reply that says success; None where the command asked for no reply.
+
+        Raises LocalProtocolError where the command has its reply already, or was not for the peer to send.
+        """
         return self._answer(to, payload, fds, 0, _REPLY)
 
     def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        """What to send for an error reply: the header alone, with ``errno``; None where the command asked for no reply."""
+        """What to send for an error reply: the header alone, with ``errno``; None where the command asked for no reply.
+
+        Raises LocalProtocolError where the command has its reply already.
+        """
         return self._answer(to, None, (), errno, _REPLY | _ERROR)
 
     def close(self) -> tuple[int, ...]:
@@ -137,19 +151,23 @@ class Connection:
         self, to: CommandReceived, payload: Record | None, fds: Sequence[int], errno: int, flags: int
     ) -> Outgoing | None:
         header = to.message.header
-        version = header.command == _VERSION
-        after = self._after(self.role, True, version)
+        command, message_id = header.command, header.message_id
+        version = command == _VERSION
+        after = TRANSITIONS[self.state].get((self.role, True, version))
         if after is None:
             raise LocalProtocolError(f"{to.message.name} cannot be answered now ({self.state.value})")
         if int(header.flags) & _NO_REPLY and not version:
             return None
-        data = wire.build(header.command, payload, message_id=header.message_id, flags=flags, error=errno)
+        key = (message_id, command)
+        if key not in self._due:
+            raise LocalProtocolError(f"{to.message.name} with id {message_id} has its reply already")
+        if not flags & _ERROR and SENDERS.get(command) is self.role:
+            raise LocalProtocolError(f"{to.message.name} is not for the {self._peer.value} to send: it is refused")
+        data = wire.build(command, payload, message_id=message_id, flags=flags, error=errno)
+        _count_down(self._due, key)
         if not flags & _ERROR:
             self.state = after
-        return Outgoing(data, tuple(fds), header.message_id)
-
-    def _after(self, sender: Role, is_reply: bool, is_version: bool) -> State | None:
-        return TRANSITIONS[self.state].get((sender, is_reply, is_version))
+        return _new(Outgoing, (data, tuple(fds), message_id))
 
     def _take(self, data: bytes, fds: tuple[int, ...]) -> None:
         """Turn one whole message into an event."""
@@ -164,25 +182,25 @@ class Connection:
         if kind > _REPLY:
             self._fds = [*fds]
             self._fail(f"the message has type {kind}, neither command nor reply")
-        is_reply = kind == _REPLY
-        after = self._after(self.role.peer, is_reply, header.command == _VERSION)
+        command = header.command
+        after = TRANSITIONS[self.state].get((self._peer, kind == _REPLY, command == _VERSION))
         if after is None:
             self._fds = [*fds]
             self._fail(f"{message.name} came out of turn ({self.state.value})")
-        if is_reply:
-            key = (header.message_id, header.command)
-            if not self._awaited[key]:
+        key = (header.message_id, command)
+        if kind == _REPLY:
+            if key not in self._awaited:
                 self._fds = [*fds]
                 self._fail(f"{message.name} with id {header.message_id} answers no command of ours")
-            self._awaited[key] -= 1
-            if not self._awaited[key]:
-                del self._awaited[key]
+            _count_down(self._awaited, key)
             if not message.is_error:
                 self.state = after
             self._events.append(ReplyReceived(message, fds, problem))
         else:
             self.state = after
-            self._events.append(CommandReceived(message, fds, problem))
+            if not int(header.flags) & _NO_REPLY or command == _VERSION:
+                self._due[key] = self._due.get(key, 0) + 1  # "+= 1" would be slow for a new key
+            self._events.append(_new(CommandReceived, (message, fds, problem)))
 
     def _end(self) -> None:
         cut = self._header or self._pieces or self._fds
@@ -194,3 +212,10 @@ class Connection:
     def _fail(self, problem: str) -> NoReturn:
         self.state = State.CLOSED
         raise RemoteProtocolError(problem)
+
+
+def _count_down(counts: Counter[tuple[int, int]], key: tuple[int, int]) -> None:
+    """One less of ``key``, of which there is one at least."""
+    left = counts.pop(key) - 1
+    if left:
+        counts[key] = left

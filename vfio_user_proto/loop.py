@@ -1,4 +1,4 @@
-"""One poll over every descriptor that a thread waits for, each with the function that is called when it is ready."""
+"""One epoll over every descriptor that a thread waits for, each with the function that is called when it is ready."""
 
 import contextlib
 import os
@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-READABLE: Final = select.POLLIN
-WRITABLE: Final = select.POLLOUT
-# POLLERR, POLLHUP and POLLNVAL come unasked.
-GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
+# EPOLLERR and EPOLLHUP come unasked.
+GONE: Final = select.EPOLLERR | select.EPOLLHUP
+
+# So many descriptors are called in one turn; for more the kernel's answer takes longer, and the others come next.
+_AT_ONCE: Final = 64
 
 Ready = Callable[[int], None]
 
@@ -18,18 +21,18 @@ Ready = Callable[[int], None]
 class Loop:
     """Waits for descriptors. ``turn`` may be called from inside a callback: that is how a device waits for its client.
 
-    A callback gets the poll events, and may be called when nothing is ready any more, so it never blocks.
+    A callback gets the epoll events, and may be called when nothing is ready any more, so it never blocks.
     """
 
     def __init__(self) -> None:
-        self._poll = select.poll()
+        self._poll = select.epoll()
         self._calls: dict[int, Ready] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.stopped = False
         self.watch(self._wake, READABLE, lambda _events: _drain(self._wake))
 
     def watch(self, fd: int, events: int, ready: Ready) -> None:
-        """Call ``ready`` with the poll events when one of ``events`` happens to ``fd``."""
+        """Call ``ready`` with the epoll events when one of ``events`` happens to ``fd``."""
         self._calls[fd] = ready
         self._poll.register(fd, events)
 
@@ -44,11 +47,10 @@ class Loop:
 
     def turn(self, deadline: float | None = None) -> None:
         """Wait until something is ready, or ``deadline`` (of ``time.monotonic``) has passed, and call what is due."""
-        wait = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        for fd, events in self._poll.poll(wait):
-            call = self._calls.get(fd)
-            if call is not None:
-                call(events)
+        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+        for fd, events in self._poll.poll(wait, _AT_ONCE):
+            if fd in self._calls:
+                self._calls[fd](events)
 
     def wake(self) -> None:
         """Make ``turn`` return; may be called by a signal handler or another thread."""
@@ -60,8 +62,8 @@ class Loop:
         self.wake()
 
     def close(self) -> None:
-        """Give back the loop's own descriptor."""
-        self.forget(self._wake)
+        """Give back the loop's own descriptors."""
+        self._poll.close()
         os.close(self._wake)
 
 

@@ -153,17 +153,18 @@ class Session:
     # What comes from the client.
 
     def _took(self, event: Event) -> None:
-        if isinstance(event, ReplyReceived):
+        if isinstance(event, CommandReceived):
+            if self._busy:
+                self._postpone(event)
+                return
+            self._obey(event)
+            if self._waiting:
+                self._catch_up()
+        elif isinstance(event, ReplyReceived):
             unix.close_all(event.fds)
             message_id = event.message.header.message_id
             if message_id in self._replies:
                 self._replies[message_id] = event
-        elif isinstance(event, CommandReceived):
-            if not self._busy:
-                self._obey(event)
-                self._catch_up()
-            else:
-                self._postpone(event)
 
     def _postpone(self, event: CommandReceived) -> None:
         self._waiting.append(event)
@@ -194,15 +195,16 @@ class Session:
             refused = errno.EIO
         finally:
             self._busy = False
-            unix.close_all(fds)
+            if fds:
+                unix.close_all(fds)
         if self._main.closed:
             return
         answer = self._connection
         reply = answer.error(event, refused) if refused else answer.reply(event, payload, fds=sending)
-        if reply is not None:
-            self._send(self._main, reply.data, reply.fds, event)
-        elif self._options.outgoing is not None:
-            self._send(self._main, b"", (), event)
+        if self._options.outgoing is not None:
+            self._send(self._main, *(reply[:2] if reply is not None else (b"", ())), event)
+        elif reply is not None:
+            self._main.send(reply.data, reply.fds)
         if event.message.header.command == _VERSION:
             self._greeted()
 

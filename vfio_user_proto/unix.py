@@ -17,6 +17,7 @@ from vfio_user_proto.errors import RemoteProtocolError, TransportError
 MAX_FDS: Final = 253
 _ROOM: Final = socket.CMSG_SPACE(MAX_FDS * 4)
 _RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
 _CUT: Final = int(socket.MSG_CTRUNC)
 _SEND: Final = int(socket.MSG_NOSIGNAL)
 _SEND_NOW: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
@@ -27,7 +28,7 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._recvmsg = sock.recvmsg
+        self._recvmsg, self._send = sock.recvmsg, sock.send
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -46,7 +47,7 @@ class Stream:
         TransportError where the socket fails.
         """
         try:
-            data, control, flags, _ = self._recvmsg(wanted, _ROOM, socket.MSG_CMSG_CLOEXEC)
+            data, control, flags, _ = self._recvmsg(wanted, _ROOM, _CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return None
         except ConnectionResetError:
@@ -67,12 +68,14 @@ class Stream:
     def write(self, data: bytes | memoryview, fds: Sequence[int] = (), *, wait: bool = True) -> int:
         """Send as much of ``data`` as fits; ``fds`` go with the first byte. Returns how many bytes went, 0 for none now.
 
-        Without ``wait`` a blocking socket does not block either. Raises TransportError where the peer is gone.
+        Without ``wait`` a blocking socket does not block either. Raises TransportError where the peer is gone, and where the
+        kernel does not pass these descriptors: one is closed, there are more than ``MAX_FDS`` (EINVAL), or too many of this
+        user's are in flight (ETOOMANYREFS).
         """
         flags = _SEND if wait else _SEND_NOW
         try:
             if not fds:
-                return self.socket.send(data, flags)
+                return self._send(data, flags)
             control = [(*_RIGHTS, array.array("i", fds))]
             return self.socket.sendmsg([data], control, flags)
         except (BlockingIOError, InterruptedError):

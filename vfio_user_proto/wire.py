@@ -53,12 +53,14 @@ class Message(NamedTuple):
 class Plan(NamedTuple):
     """How one record is decoded and encoded.
 
-    ``decode(data, at, end)`` returns the record and where it ended; ``encode(value, before)`` its bytes behind ``before``.
+    ``decode(data, at, end)`` returns the record and where it ended; ``encode(value)`` its bytes; ``build`` those of a
+    message with it, from the values of the header but its size.
     """
 
     record: type[Record]
     decode: Callable[[bytes, int, int], tuple[Any, int]]
-    encode: Callable[..., bytes]
+    encode: Callable[[Any], bytes]
+    build: Callable[[Any, int, int, int, int], bytes]
     fixed: struct.Struct
 
 
@@ -78,22 +80,19 @@ class _Known(dict[int, Bits]):
 @cache
 def plan_of(record: type[Record]) -> Plan:
     """Derive the plan of ``record`` from its construct schema."""
-    names: dict[str, Any] = {"make": record._make, "short": _short, "record": record, "wrong": _wrong_value}
-    form, values, readers = "=", [], []
-    for key, each in record.rows.items():
-        holds = each.holds
-        if key == record.tail:
-            continue
+    names: dict[str, Any] = {"make": record._make, "short": _short, "record": record, "wrong": _wrong_message}
+    values = [key for key in record.rows if key != record.tail]
+    readers = ""
+    for key in values:
+        holds = record.rows[key].holds
         if isinstance(holds, Flags):
             names[f"known_{key}"] = _Known(holds.bits)
-            holds = holds.subcon
-            readers.append(f"    _{key} = known_{key}[_{key}]\n")
-        form += holds.fmtstr.lstrip("=<>") if isinstance(holds, construct.FormatField) else f"{holds.sizeof()}s"
-        values.append(key)
-    fixed = struct.Struct(form)
-    names.update(unpack=fixed.unpack_from, pack=fixed.pack, fault=struct.error)
-    decode_tail, encode_tail = _plan_tail(record, names)
+            readers += f"    _{key} = known_{key}[_{key}]\n"
+    fixed, message = struct.Struct("=" + _form(record)), struct.Struct("=" + _form(Header) + _form(record))
+    names.update(unpack=fixed.unpack_from, pack=fixed.pack, pack_message=message.pack, fault=struct.error)
+    decode_tail, tail = _plan_tail(record, names)
     # A field is a variable with a line before its name, so that one called data is not taken for the bytes.
+    values_of = ", ".join(f"value.{key}" for key in values)
     targets = "".join(f"_{key}, " for key in values) + ("= " if values else "")
     source = f"""
 def decode(data, at, end):
@@ -101,23 +100,42 @@ def decode(data, at, end):
     if stop > end:
         short(record, data, at, end)
     {targets}unpack(data, at)
-{"".join(readers)}{decode_tail}    return make({", ".join(f"_{key}" for key in record.rows)}), stop
+{readers}{decode_tail}    return make({", ".join(f"_{key}" for key in record.rows)}), stop
 
-def encode(value, before=b""):
+def encode(value):
+    tail = {tail}
     try:
-        return before + pack({", ".join(f"value.{key}" for key in values)}){encode_tail}
+        return pack({values_of}) + tail
     except fault:
         wrong(value)
+
+def build(value, message_id, command, flags, error):
+    tail = {tail}
+    size = {message.size} + len(tail)
+    try:
+        return pack_message(message_id, command, size, flags, error, {values_of}) + tail
+    except fault:
+        wrong(value, message_id, command, size, flags, error)
 """
     exec(source, names)
-    return Plan(record, names["decode"], names["encode"], fixed)
+    return Plan(record, names["decode"], names["encode"], names["build"], fixed)
+
+
+def _form(record: type[Record]) -> str:
+    """The fixed fields in the letters of ``struct``."""
+    form = ""
+    for key, each in record.rows.items():
+        if key != record.tail:
+            holds = each.holds.subcon if isinstance(each.holds, Flags) else each.holds
+            form += holds.fmtstr.lstrip("=<>") if isinstance(holds, construct.FormatField) else f"{holds.sizeof()}s"
+    return form
 
 
 def _plan_tail(record: type[Record], names: dict[str, Any]) -> tuple[str, str]:
-    """The lines that read the open field, and the expression that writes it."""
+    """The lines that read the open field, and the expression that gives its bytes."""
     key = record.tail
     if key is None:
-        return "", ""
+        return "", 'b""'
     holds = record.rows[key].holds
     fixed = [name for name in record.rows if name != key]
     if isinstance(holds, construct.Bytes):
@@ -127,13 +145,13 @@ def _plan_tail(record: type[Record], names: dict[str, Any]) -> tuple[str, str]:
             f"    start, stop = stop, stop + _{counter}\n"
             f"    if stop > end:\n        missing(record, start - at, _{counter}, end - start)\n"
             f"    _{key} = data[start:stop]\n",
-            f" + value.{key}",
+            f"value.{key}",
         )
     if holds is construct.GreedyBytes:
-        return f"    _{key}, stop = data[stop:end], end\n", f" + value.{key}"
+        return f"    _{key}, stop = data[stop:end], end\n", f"value.{key}"
     context = "{" + ", ".join(f"'{name}': _{name}" for name in fixed) + "}"
     names.update(read_many=_reader_of_many(record, key, holds), write_many=_writer_of_many(record, key))
-    return f"    _{key}, stop = read_many(data, stop, end, {context})\n", f" + write_many(value.{key})"
+    return f"    _{key}, stop = read_many(data, stop, end, {context})\n", f"write_many(value.{key})"
 
 
 def _reader_of_many(record: type[Record], key: str, holds: Any) -> Callable[..., tuple[tuple[Any, ...], int]]:
@@ -200,8 +218,10 @@ def _missing(record: type[Record], offset: int, due: int, there: int) -> None:
     raise DecodeError(f"{record.__name__}.{record.tail}", f"{due} bytes are due, {there} are there", offset)
 
 
-def _wrong_value(value: Record) -> None:
-    """Raise for the first field whose value does not fit."""
+def _wrong_message(value: Record, *header: int) -> None:
+    """Raise for the first field whose value does not fit, in the header where there is one, or else in ``value``."""
+    if header:
+        encode_record(Header._make(*header))
     for key, each in value.rows.items():
         if key != value.tail:
             content = getattr(value, key)
@@ -258,11 +278,11 @@ def dialect_of(module: ModuleType) -> Dialect:
 
 
 CURRENT: Final = dialect_of(messages)
-# The parts of decode() and build() that run once per message, looked up once.
-_decode_header, _encode_header = plan_of(Header)[1:3]
-_unpack_header, _make_header = plan_of(Header).fixed.unpack_from, Header._make
-_pack_header = plan_of(Header).fixed.pack
+# The parts of decode() that run once per message, looked up once.
+_decode_header, _unpack_header = plan_of(Header).decode, plan_of(Header).fixed.unpack_from
+_encode_header, _make_header = plan_of(Header).encode, Header._make
 _new_message = tuple.__new__
+_pack_header = plan_of(Header).fixed.pack
 _FLAGS: Final = _Known(HeaderFlags)
 
 
@@ -305,19 +325,21 @@ def decode(data: bytes, dialect: Dialect = CURRENT) -> Message:
 
 def encode(message: Message) -> bytes:
     """The bytes of ``message`` exactly as it is, right or wrong: the inverse of ``decode``. Raises EncodeError."""
-    payload = message.payload
-    body = plan_of(type(payload)).encode(payload) if payload is not None else b""
-    return _encode_header(message.header) + body + message.trailing
+    header, payload, trailing = message
+    data = _encode_header(header)
+    if payload is not None:
+        data += plan_of(type(payload)).encode(payload)
+    return data + trailing
 
 
 def build(command: int, payload: Record | None = None, *, message_id: int = 0, flags: int = 0, error: int = 0) -> bytes:
     """The bytes of one right message: the header's size is that of the message. Raises EncodeError."""
-    size = HEADER_SIZE if payload is None else HEADER_SIZE + payload.wire_size
+    if payload is not None:
+        return plan_of(type(payload)).build(payload, message_id, command, flags, error)
     try:
-        header = _pack_header(message_id, command, size, flags, error)
+        return _pack_header(message_id, command, HEADER_SIZE, flags, error)
     except struct.error:
-        header = _encode_header(_make_header(message_id, command, size, flags, error))
-    return header if payload is None else plan_of(type(payload)).encode(payload, header)
+        return _encode_header(_make_header(message_id, command, HEADER_SIZE, flags, error))
 
 
 def split(data: bytes) -> Iterator[bytes]:
