@@ -1,18 +1,22 @@
 # Mistakes in the code of a device: who is told, with what errno, and that server, session and the other clients go on.
 import errno
+import itertools
 import os
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Client, Serving, by_message, start
+from serving import Client, Serving, eventfds, rung
 
 from vfio_user_proto import unix
 from vfio_user_proto.device import Device, Host
 from vfio_user_proto.devices import testdev
+from vfio_user_proto.devices.minimal import MinimalDevice
 from vfio_user_proto.messages import (
     Command,
     DeviceGetInfoRequest,
@@ -23,6 +27,7 @@ from vfio_user_proto.messages import (
 )
 
 INFO = Command.DEVICE_GET_INFO
+SET_EVENTFD = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
@@ -64,20 +69,19 @@ def test_command_at_which_a_device_fails_is_refused_with_eio_and_logged(
 
 @pytest.mark.parametrize("where", ["attach", "watch"])
 def test_mistake_that_no_command_led_to_ends_its_session_alone(caplog: pytest.LogCaptureFixture, where: str) -> None:
-    class Failing(testdev.TestDevice):
+    class Failing(MinimalDevice):
         def attach(self, host: Host) -> None:
-            host.watch(self.doorbell, self._fail)
+            host.watch(doorbell, self._fail)
             if where == "attach":
                 self._fail()
 
         def _fail(self) -> None:
-            raise KeyError("a host")
+            raise KeyError("a register")
 
-    first, second = testdev.TestDevice(), Failing()
-    devices: list[Device] = [first, second]
-    with Serving(lambda: devices.pop(0)) as serving:
+    devices: list[Callable[[], Device]] = [MinimalDevice, Failing]
+    with eventfds(1) as (doorbell,), Serving(lambda: devices.pop(0)()) as serving:
         other, client = serving.client(), serving.client(None)
-        os.eventfd_write(second.doorbell, 1)
+        os.eventfd_write(doorbell, 1)
         assert client.is_closed()
         serving.wait_left()
         other.ask(INFO, DeviceGetInfoRequest())
@@ -157,18 +161,19 @@ def test_author_sees_the_traceback_on_stderr(tmp_path: Path) -> None:
 
 
 def test_devices_of_several_clients_may_share_what_the_factory_gives_them() -> None:
-    """One RAM for all; interrupts and client memory stay each client's own."""
-    common = bytearray(4096)
+    """One count for all; interrupts stay each client's own."""
 
-    class Shared(testdev.TestDevice):
-        def __init__(self) -> None:
-            super().__init__()
-            self._ram = common
+    class Shared(MinimalDevice):
+        def region_read(self, index: int, offset: int, count: int) -> bytes:
+            with lock:
+                self.count = next(common)
+                return super().region_read(index, offset, count)
 
-    with Serving(Shared) as serving:
-        first, second = serving.client(), serving.client()
-        first.write(testdev.RAM, 8, b"told")
-        assert second.read(testdev.RAM, 8, 4) == b"told"
-        guests = by_message(first), by_message(second)
-        start(second, 1, 0, 16)
-        assert [bytes(guest.memory[:16]) for guest in guests] == [bytes(16), testdev.pattern(16, 3)]
+    lock, common = threading.Lock(), itertools.count()
+    wanted = DeviceSetIrqsRequest(flags=SET_EVENTFD, index=2, count=1)
+    with Serving(Shared) as serving, eventfds(2) as events:
+        clients = serving.client(), serving.client()
+        for client, event in zip(clients, events, strict=True):
+            client.ask(Command.DEVICE_SET_IRQS, wanted, [event])
+        assert [clients[n % 2].read(0, 0, 1)[0] for n in range(10)] == list(range(1, 11))
+        assert [rung(event) for event in events] == [0, 1]
