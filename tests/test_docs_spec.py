@@ -3,16 +3,13 @@
 Run as a program, this writes what the commands print into the pages.
 """
 
-import os
 import re
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import SHARED
+from pages import page_as_it_should_be
 from spec_text import REVISIONS, needs_shared
 
 from vfio_user_proto.specdoc.diff import RULES
@@ -21,7 +18,6 @@ from vfio_user_proto.specdoc.project import ROOT
 from vfio_user_proto.specdoc.reader import read_text
 
 PAGES = sorted((ROOT / "docs" / "spec").glob("*.md"))
-BLOCK = re.compile(r"^```(console|python)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
 def folder_of(path: Path) -> None:
@@ -30,38 +26,6 @@ def folder_of(path: Path) -> None:
         (path / name).symlink_to(ROOT / name)
     for revision in REVISIONS:
         (path / f"vfio-user-{revision}.rst").symlink_to(SHARED / "upstream" / f"vfio-user-{revision}.rst")
-
-
-def run(command: str, folder: Path) -> str:
-    """What a command prints, on either stream, in the order of a terminal."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        ["/bin/sh", "-c", command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    return done.stdout.decode()
-
-
-def page_as_it_should_be(text: str, folder: Path) -> str:
-    """The page with what each of its commands prints; a block of Python is the file that its first line names."""
-
-    def printed(commands: str) -> Iterator[str]:
-        for line in commands.splitlines():
-            if line.startswith("$ "):
-                yield f"{line}\n{run(line[2:], folder)}"
-
-    def filled(block: re.Match[str]) -> str:
-        if block[1] == "python":
-            (folder / block[2].split()[1]).write_text(block[2])
-            return block[0]
-        return f"```console\n{''.join(printed(block[2]))}```\n"
-
-    return BLOCK.sub(filled, text)
 
 
 @needs_shared

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from vfio_user_proto import unix
-from vfio_user_proto.devices import DEVICES
+from vfio_user_proto.devices import DEVICES, from_file
 from vfio_user_proto.devices.serial import SerialDevice
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.responder import OFFER
@@ -30,7 +30,12 @@ def register(subparsers: Any) -> None:
     where.add_argument(
         "--fd", type=_number, metavar="N", help="use this descriptor: a listening or a connected UNIX socket"
     )
-    parser.add_argument("--device", default="testdev", metavar="NAME", help=f"one of {', '.join(DEVICES)} (testdev)")
+    parser.add_argument(
+        "--device",
+        default="testdev",
+        metavar="NAME",
+        help=f"one of {', '.join(DEVICES)} (testdev), or FILE.py:CLASS, a class of your own",
+    )
     parser.add_argument("--terminal", metavar="PATH", help="of the device serial: listen here for who reads and types")
     parser.add_argument("--fault", metavar="NAME", help="be wrong in one way, to show that a test notices")
     parser.add_argument("--once", action="store_true", help="end when the first client has left")
@@ -42,7 +47,7 @@ def register(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, or with ``--once`` until the client has left."""
-    device = _look_up("device", options.device, DEVICES)
+    device = from_file(options.device) if ":" in options.device else _look_up("device", options.device, DEVICES)
     offer = replace(
         OFFER,
         max_msg_fds=options.max_msg_fds,
