@@ -119,6 +119,11 @@ FAULTS: tuple[Fault, ...] = (
         responder=refuse("region_write", errno.EINVAL, lambda r: r.region == CONFIG and r.count == 1),
     ),
     Fault(
+        "config-write-past-a-capability-crash",
+        "What begins in a capability ends in it: 12 bytes from the fifth of an MSI-X capability on overrun a copy of it.",
+        responder=crash("region_write", lambda r: (r.region, r.offset, r.count) == (CONFIG, 0x44, 12)),
+    ),
+    Fault(
         "limit-not-included",
         "max_data_xfer_size is one too much.",
         responder=method("region_read", _below_the_limit),
