@@ -8,6 +8,7 @@ from vfio_user_proto.faults import (
     capability,
     device_dma,
     dirty,
+    dirty_log,
     dma_messages,
     doorbells,
     framing,
@@ -19,6 +20,7 @@ from vfio_user_proto.faults import (
     queries,
     ranges,
     sizes,
+    stateful,
     stream,
     writes,
 )
@@ -37,6 +39,7 @@ FAULTS: Mapping[str, Fault] = {
         dirty,
         device_dma,
         dma_messages,
+        dirty_log,
         stream,
         sizes,
         passed,
@@ -45,6 +48,7 @@ FAULTS: Mapping[str, Fault] = {
         ranges,
         asking,
         writes,
+        stateful,
     )
     for fault in module.FAULTS
 }
