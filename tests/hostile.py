@@ -20,6 +20,8 @@ from vfio_user_proto.states import SENDERS, Role
 
 # Nothing of it travels by message: the server is not to wait for us in the midst of what we send.
 NO_DATA = Capabilities(max_msg_fds=16, max_data_xfer_size=0, write_multiple=True)
+# KiB that a server may keep after what is no reason to grow: what malloc does not give back, of large messages for instance.
+LITTLE = 16384
 TURN = 64  # messages that are sent before their replies are read: neither side's socket gets full
 LONGEST = 1024
 LAST = 0xFFFF  # the id of the query that ends a turn; no other message has it

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from hostile import NO_DATA, TURN, Victim, attacked, flood, greeting, half_open, random_commands, take_turn
+from hostile import LITTLE, NO_DATA, TURN, Victim, attacked, flood, greeting, half_open, random_commands, take_turn
 from serving import ALL, Client, by_message, eventfds, memfd, start, status
 
 from vfio_user_proto import launch, unix
@@ -48,9 +48,8 @@ from vfio_user_proto.wire import encode_record
 PAGE = 4096
 TOP = 1 << 64
 SET_EVENTFD = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
-# KiB that a server may keep after what is no reason to grow; and after a client to which it owed all that it may owe.
-LITTLE = 4096
-DUE = 4096 + 4 * OUTPUT_BOUND // 1024
+# KiB that a server may keep after a client to which it owed all that it may owe.
+DUE = LITTLE + 4 * OUTPUT_BOUND // 1024
 
 
 @pytest.fixture(scope="module")

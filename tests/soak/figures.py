@@ -57,9 +57,11 @@ class Soak:
         self.rows: list[Row] = []
 
     @contextmanager
-    def attack(self, what: str, *, growth: int, clients: int = 4) -> Iterator[tuple[Victim, Row]]:
+    def attack(
+        self, what: str, *, growth: int, clients: int = 4, device: str = "testdev"
+    ) -> Iterator[tuple[Victim, Row]]:
         """A server for one attack, by so many clients at once; what may be left of it is stated."""
-        with launch.builtin() as process:
+        with launch.builtin(["--device", device]) as process:
             victim = Victim(process, clients)
             before = victim.look()
             row = Row(what, growth, before, before)
