@@ -25,10 +25,13 @@ from vfio_user_proto.messages import (
     DeviceGetRegionInfoRequest,
     DeviceGetRegionIoFdsReply,
     DeviceGetRegionIoFdsRequest,
+    IoFdType,
     IrqInfoFlags,
     MigrationFlags,
     RegionInfoFlags,
+    ShadowIoeventfdSubRegion,
     SparseMmap,
+    SubRegion,
     VersionRequest,
 )
 from vfio_user_proto.model import Record
@@ -242,6 +245,13 @@ WITHOUT_IO_FDS = Fact(
         lambda facts: [i for i, each in facts.io_fds.items() if not each.count],
     ),
 )
+SHADOW_IO_FDS = Fact(
+    "shadow memory",
+    _flag(
+        "no sub-region has shadow memory",
+        lambda facts: any(_has_shadow(each) for reply in facts.io_fds.values() for each in reply.sub_regions),
+    ),
+)
 IO_FDS_ARGSZ = Fact("its argsz", lambda facts: facts.io_fds[WITH_IO_FDS.read(facts)].argsz)
 IRQ = Fact("an interrupt type with eventfds", _first("no interrupt type takes eventfds", lambda facts: _irqs(facts)))
 SEVERAL = Fact(
@@ -276,6 +286,10 @@ def _regions(facts: Facts, flags: RegionInfoFlags) -> list[int]:
 
 def _has_areas(info: DeviceGetRegionInfoReply) -> bool:
     return any(isinstance(link.content, SparseMmap) for link in regioncaps.walk(info)[0])
+
+
+def _has_shadow(record: SubRegion | bytes) -> bool:
+    return isinstance(record, ShadowIoeventfdSubRegion) and record.type == IoFdType.IOEVENTFD_SHADOW
 
 
 def _irqs(facts: Facts) -> list[int]:

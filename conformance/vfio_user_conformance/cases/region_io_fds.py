@@ -1,12 +1,24 @@
 """VFIO_USER_DEVICE_GET_REGION_IO_FDS: records, their stride, and the descriptors they count."""
 
-from collections.abc import Generator
+import os
+from collections.abc import Callable, Generator
+from functools import partial
 
 from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.version import propose
 from vfio_user_conformance.expect import REFUSED, Either, Erratum, ErrorReply, Reply, Whole, at_least
-from vfio_user_conformance.facts import IO_FDS_ARGSZ, MOST, NUM_REGIONS, WITH_IO_FDS, WITHOUT_IO_FDS, Facts
+from vfio_user_conformance.facts import (
+    IO_FDS_ARGSZ,
+    MOST,
+    NUM_REGIONS,
+    SHADOW_IO_FDS,
+    WITH_IO_FDS,
+    WITHOUT_IO_FDS,
+    Facts,
+    NotApplicable,
+)
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.steps import Exchange, Script, Send, exchange
 from vfio_user_conformance.words import plural
 from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
@@ -17,6 +29,7 @@ from vfio_user_proto.messages import (
     ShadowIoeventfdSubRegion,
     SubRegion,
 )
+from vfio_user_proto.unix import kind_of
 
 
 def ask(index: int, argsz: int = 0x1000) -> Send:
@@ -75,6 +88,70 @@ def posted_problem(seen: Received) -> str:
         if isinstance(each, IoregionfdSubRegion) and not each.size and not each.flags & IoregionFlags.POSTED_WRITES:
             return f"the record at {each.offset:#x} has size 0 and no posted writes"
     return ""
+
+
+def kind_problem(seen: Received) -> str:
+    """Every descriptor is what its record needs."""
+    for each in records(seen):
+        if index_problem(seen):
+            return ""
+        due = "socket" if isinstance(each, IoregionfdSubRegion) else "eventfd"
+        if (kind := kind_of(seen.fds[each.fd_index])) != due:
+            return f"the record at {each.offset:#x} has no {due} but something else ({kind})"
+    return ""
+
+
+def shadow_problem(seen: Received) -> str:
+    """Shadow memory reaches as far as its records say."""
+    for each in records(seen):
+        if not isinstance(each, ShadowIoeventfdSubRegion) or each.type != IoFdType.IOEVENTFD_SHADOW:
+            continue
+        if index_problem(seen):
+            return ""
+        size = os.fstat(seen.fds[each.shadow_mem_fd_index]).st_size
+        if each.shadow_offset + each.size > size:
+            return f"the record at {each.offset:#x} has its value at {each.shadow_offset:#x} of {plural(size, 'byte')}"
+    return ""
+
+
+def inside_problem(facts: Facts, seen: Received) -> str:
+    """Every record lies within the region."""
+    size = facts.regions[reply_of(seen).index].size
+    for each in records(seen):
+        if each.offset >= size or each.offset + each.size > size:
+            return f"{each.size:#x} bytes at {each.offset:#x} of a region of {size:#x} bytes"
+    return ""
+
+
+def every_record(whole: Callable[[Facts], Whole]) -> Script:
+    """Ask for the sub-regions of each region that has some, and judge its records."""
+
+    def script(facts: Facts) -> Generator[Exchange, Seen, None]:
+        regions = [index for index, each in facts.io_fds.items() if each.count]
+        if not regions:
+            raise NotApplicable("no region has I/O descriptors")
+        for index in regions:
+            yield exchange(ask(index), Reply(whole=whole(facts)))
+
+    return script
+
+
+def second_attempt(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Ask with room for the fixed part, then with the room that was called for."""
+    index = WITH_IO_FDS.read(facts)
+    seen = yield exchange(ask(index, 16), Reply(sub_regions=()))
+    assert isinstance(seen, Received)
+    needed = reply_of(seen).argsz
+    yield exchange(ask(index, needed), Reply(argsz=needed, whole=Whole("argsz that fits its records", size_problem)))
+
+
+def some_fds(most: int) -> Whole:
+    """At most so many descriptors, which are enough for the records."""
+
+    def problem(seen: Received) -> str:
+        return f"{plural(len(seen.fds), 'descriptor')} came" if len(seen.fds) > most else index_problem(seen)
+
+    return Whole(f"at most {plural(most, 'descriptor')}", problem)
 
 
 def every_region(facts: Facts) -> Generator[Exchange, Seen, None]:
@@ -161,6 +238,80 @@ CASES = [
         stimulus=ask(WITHOUT_IO_FDS),
         expect=Erratum(Reply(argsz=16, count=0, fds=0)),
         catches=("region-io-fds-none-with-descriptor",),
+    ),
+    Case(
+        ident="region-io-fds/inside-region",
+        requirement="region-io-fds.inside",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS for each region that has sub-regions",
+        expect="records that lie within the region",
+        script=every_record(lambda facts: Whole("records within the region", partial(inside_problem, facts))),
+        catches=("region-io-fds-offset-beyond",),
+    ),
+    Case(
+        ident="region-io-fds/descriptors-there",
+        requirement="region-io-fds.fd-index",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS for each region that has sub-regions",
+        expect="the descriptors that the records name",
+        script=every_record(lambda facts: Whole("indexes of descriptors that came", index_problem)),
+        catches=("region-io-fds-without-descriptors",),
+    ),
+    Case(
+        ident="region-io-fds/kinds",
+        requirement="region-io-fds.fd-kind",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS for each region that has sub-regions",
+        expect="an eventfd for an ioeventfd, a socket for an ioregionfd",
+        script=every_record(lambda facts: Whole("descriptors of the right kind", kind_problem)),
+        catches=("region-io-fds-descriptors-reversed",),
+    ),
+    Case(
+        ident="region-io-fds/shadow-memory",
+        requirement="region-io-fds.fd-kind",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS for each region that has sub-regions",
+        expect="shadow memory that reaches as far as the records say",
+        script=every_record(lambda facts: Whole("shadow memory that is long enough", shadow_problem)),
+        needs=(SHADOW_IO_FDS,),
+        catches=("region-io-fds-shadow-too-short",),
+    ),
+    Case(
+        ident="region-io-fds/count",
+        requirement="region-io-fds.argsz",
+        stimulus=ask(WITH_IO_FDS),
+        expect=Reply(whole=Whole("as many records as count says", size_problem)),
+        catches=("region-io-fds-count-stale",),
+    ),
+    Case(
+        ident="region-io-fds/argsz-small-no-descriptors",
+        requirement="region-io-fds.descriptors",
+        stimulus=ask(WITH_IO_FDS, 16),
+        expect=Reply(sub_regions=(), fds=0),
+        catches=("region-io-fds-descriptors-when-cut",),
+    ),
+    Case(
+        ident="region-io-fds/second-attempt",
+        requirement="region-io-fds.argsz-too-small",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS with argsz 16, then with the argsz of the reply",
+        expect="the fixed part, then every record",
+        script=second_attempt,
+        catches=("region-io-fds-argsz-grows",),
+    ),
+    Case(
+        ident="region-io-fds/one-descriptor-by-default",
+        requirement="version.max-msg-fds-default",
+        given=(Send(propose({})),),
+        stimulus=ask(WITH_IO_FDS),
+        expect=Either(Reply(whole=some_fds(1)), ErrorReply()),
+        greet=False,
+        catches=("region-io-fds-max-msg-fds-ignored",),
+    ),
+    Case(
+        ident="region-io-fds/four-descriptors",
+        requirement="version.max-msg-fds-kept",
+        given=(Send(propose({"max_msg_fds": 4})),),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS for each region that has sub-regions, of a server that was told 4",
+        expect="at most 4 descriptors, those that the records name among them",
+        script=every_record(lambda facts: some_fds(4)),
+        greet=False,
+        catches=("region-io-fds-not-deduplicated",),
     ),
     Case(
         ident="region-io-fds/index-beyond",

@@ -1,0 +1,178 @@
+"""Faults of the answers to VFIO_USER_DEVICE_GET_REGION_IO_FDS: wrong records, wrong descriptors."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from vfio_user_proto import wire
+from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.events import CommandReceived
+from vfio_user_proto.faults.kit import Fault, fields, method, outgoing, right, without_fds
+from vfio_user_proto.messages import (
+    Command,
+    DeviceGetRegionIoFdsReply,
+    DeviceGetRegionIoFdsRequest,
+    IoeventfdFlags,
+    IoFdType,
+    IoregionfdSubRegion,
+    ShadowIoeventfdSubRegion,
+)
+from vfio_user_proto.responder import Answer, Responder
+
+IO_FDS = Command.DEVICE_GET_REGION_IO_FDS
+COUNT = 12  # where count is in the payload
+
+
+def _records(change: Callable[[Any], dict[str, Any]]) -> Callable[[Any], tuple[Any, ...]]:
+    """The records of a reply, each with the fields that ``change`` gives."""
+    return lambda reply: tuple(record.replace(**change(record)) for record in reply.sub_regions)
+
+
+def _answered(change: Callable[[Any, DeviceGetRegionIoFdsReply, list[int]], Answer]) -> type[Responder]:
+    """A responder with other answers; ``change`` gets it, the right reply and its descriptors."""
+
+    def answering(self: Any, request: DeviceGetRegionIoFdsRequest, fds: list[int]) -> Answer:
+        reply, sending = right("device_get_region_io_fds", self, request, fds)
+        assert isinstance(reply, DeviceGetRegionIoFdsReply)
+        return change(self, reply, list(sending))
+
+    return method("device_get_region_io_fds", answering)
+
+
+def _stale_count(data: bytes, answers: CommandReceived) -> bytes:
+    """The reply has a record less than its count says."""
+    at = wire.HEADER_SIZE + COUNT
+    count = int.from_bytes(data[at : at + 4], sys.byteorder)
+    return data[:at] + (count + 1).to_bytes(4, sys.byteorder) + data[at + 4 :] if count else data
+
+
+def _sent_when_cut(self: Any, request: DeviceGetRegionIoFdsRequest, fds: list[int]) -> Answer:
+    reply, _ = right("device_get_region_io_fds", self, request, fds)
+    return reply, right("device_get_region_io_fds", self, request.replace(argsz=1 << 16), fds)[1]
+
+
+class _Growing(Responder):
+    """Finds one record more with each query."""
+
+    extra = 0
+
+    def device_get_region_io_fds(self, request: DeviceGetRegionIoFdsRequest, fds: list[int]) -> Answer:
+        reply, sending = right("device_get_region_io_fds", self, request.replace(argsz=1 << 16), fds)
+        assert isinstance(reply, DeviceGetRegionIoFdsReply)
+        if reply.sub_regions:
+            self.extra += 1
+            reply = reply.replace(sub_regions=reply.sub_regions + reply.sub_regions[-1:] * self.extra)
+        return (reply, sending) if request.argsz >= reply.argsz else (reply.replace(sub_regions=()), ())
+
+
+class _Generous(Responder):
+    """Never looks at what the client can take."""
+
+    def device_get_region_io_fds(self, request: DeviceGetRegionIoFdsRequest, fds: list[int]) -> Answer:
+        peer, self.peer = self.peer, Capabilities(max_msg_fds=16)
+        try:
+            return super().device_get_region_io_fds(request, fds)
+        finally:
+            self.peer = peer
+
+
+def _one_each(self: Any, reply: DeviceGetRegionIoFdsReply, fds: list[int]) -> Answer:
+    """A descriptor for each record, however many share it."""
+    sending = [fds[record.fd_index] for record in reply.sub_regions if not isinstance(record, bytes)]
+    sending += [fd for fd in fds if fd not in sending]
+    records = [
+        record if isinstance(record, bytes) else record.replace(fd_index=number)
+        for number, record in enumerate(reply.sub_regions)
+    ]
+    return reply.replace(sub_regions=tuple(records)), sending
+
+
+def _beyond_its_file(record: Any) -> dict[str, Any]:
+    return {"shadow_offset": 1 << 20} if isinstance(record, ShadowIoeventfdSubRegion) else {}
+
+
+def _moved(record: Any) -> dict[str, Any]:
+    """Windows lie 16 bytes from where the record says."""
+    return {"offset": record.offset + 16, "size": record.size - 16} if _is_large_window(record) else {}
+
+
+def _is_large_window(record: Any) -> bool:
+    return isinstance(record, IoregionfdSubRegion) and record.size > 16
+
+
+def _without_match(record: Any) -> dict[str, Any]:
+    return {} if record.type == IoFdType.IOREGIONFD else {"flags": record.flags & ~IoeventfdFlags.DATAMATCH}
+
+
+def _match_high(record: Any) -> dict[str, Any]:
+    """The value is in the upper half of its field."""
+    return {} if record.type == IoFdType.IOREGIONFD else {"datamatch": record.datamatch << 32}
+
+
+class _SecondDead(Responder):
+    """Makes eventfds for each answer, and looks at those of the first alone."""
+
+    def device_get_region_io_fds(self, request: DeviceGetRegionIoFdsRequest, fds: list[int]) -> Answer:
+        reply, sending = right("device_get_region_io_fds", self, request, fds)
+        asked = self.__dict__.setdefault("asked", set())
+        if request.index not in asked:
+            asked.add(request.index)
+            return reply, sending
+        kinds = [os.readlink(f"/proc/self/fd/{fd}") for fd in sending]
+        return reply, [os.eventfd(0) if "eventfd" in kind else fd for fd, kind in zip(sending, kinds, strict=True)]
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        "region-io-fds-offset-beyond",
+        "Offsets count from the start of the BARs, not of the region.",
+        outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"offset": record.offset + (1 << 20)})),
+    ),
+    Fault("region-io-fds-without-descriptors", "The descriptors are forgotten.", outgoing=without_fds(IO_FDS)),
+    Fault(
+        "region-io-fds-count-stale", "A record was removed, and is counted.", outgoing=outgoing(_stale_count, IO_FDS)
+    ),
+    Fault(
+        "region-io-fds-descriptors-when-cut",
+        "Descriptors come without the records that name them.",
+        responder=method("device_get_region_io_fds", _sent_when_cut),
+    ),
+    Fault("region-io-fds-argsz-grows", "There are more records with each query.", responder=_Growing),
+    Fault(
+        "region-io-fds-max-msg-fds-ignored",
+        "max_msg_fds of the client is not looked at (libvfio-user efd091b).",
+        responder=_Generous,
+    ),
+    Fault(
+        "region-io-fds-not-deduplicated",
+        "Each record brings its descriptor, whoever else has it.",
+        responder=_answered(_one_each),
+    ),
+    Fault(
+        "region-io-fds-descriptors-reversed",
+        "The descriptors come in another order than they are counted.",
+        responder=_answered(lambda self, reply, fds: (reply, fds[::-1])),
+    ),
+    Fault(
+        "region-io-fds-shadow-too-short",
+        "The shadow memory ends before the value.",
+        outgoing=fields(IO_FDS, sub_regions=_records(_beyond_its_file)),
+    ),
+    Fault(
+        "region-io-fds-ioregionfd-moved",
+        "A record tells another place than the commands go to.",
+        outgoing=fields(IO_FDS, sub_regions=_records(_moved)),
+    ),
+    Fault(
+        "datamatch-flag-missing",
+        "The value is given without its flag.",
+        outgoing=fields(IO_FDS, sub_regions=_records(_without_match)),
+    ),
+    Fault(
+        "datamatch-in-other-place",
+        "The value stands in the upper half of its field.",
+        outgoing=fields(IO_FDS, sub_regions=_records(_match_high)),
+    ),
+    Fault("kick-through-second-answer-lost", "Each answer brings new eventfds.", responder=_SecondDead),
+)
