@@ -14,7 +14,14 @@ from vfio_user_conformance.peers.libvfio_user import api
 from vfio_user_proto.device import Device, Region
 from vfio_user_proto.devices.pci import CONFIG, INTX, MSI, MSIX, ROM, VGA
 from vfio_user_proto.errors import UsageError
-from vfio_user_proto.messages import DeviceState, IoeventfdSubRegion, IrqSetFlags, ShadowIoeventfdSubRegion, SubRegion
+from vfio_user_proto.messages import (
+    DeviceState,
+    IoFdType,
+    IoregionfdSubRegion,
+    IrqSetFlags,
+    ShadowIoeventfdSubRegion,
+    SubRegion,
+)
 from vfio_user_proto.migration import Migration
 
 _T = TypeVar("_T")
@@ -175,11 +182,11 @@ class Server:
                 self._setup_io_fd(index, sub_region, region.io_fds.fds)
 
     def _setup_io_fd(self, index: int, sub_region: SubRegion, fds: tuple[int, ...]) -> None:
-        shadow, shadow_offset = -1, 0
-        if isinstance(sub_region, ShadowIoeventfdSubRegion):
-            shadow, shadow_offset = fds[sub_region.shadow_mem_fd_index], sub_region.shadow_offset
-        elif not isinstance(sub_region, IoeventfdSubRegion):
+        if isinstance(sub_region, IoregionfdSubRegion):
             return
+        shadow, shadow_offset = -1, 0
+        if isinstance(sub_region, ShadowIoeventfdSubRegion) and sub_region.type == IoFdType.IOEVENTFD_SHADOW:
+            shadow, shadow_offset = fds[sub_region.shadow_mem_fd_index], sub_region.shadow_offset
         where = (fds[sub_region.fd_index], sub_region.offset, sub_region.size)
         try:
             self._call(
