@@ -253,16 +253,19 @@ def test_program_closes_cleanly_with_a_client_connected(server: "subprocess.Pope
     client.close()
 
 
-def test_stuck_device_does_not_keep_it_from_ending(path: Path) -> None:
-    with serve("--socket-path", str(path), "--fault", "version-no-reply-hangs") as process:
-        client = Client(unix.connect(path), None)
-        client.send(Command.VERSION, VersionRequest(), no_reply=True)
-        client.stream.set_timeout(0.1)
-        assert client.stream.read(1) is None
+def test_stuck_devices_do_not_keep_it_from_ending(path: Path) -> None:
+    """However many there are, they get half a second together."""
+    with serve("--socket-path", str(path), "--device", "minimal", "--fault", "version-no-reply-hangs") as process:
+        clients = [Client(unix.connect(path), None) for _ in range(50)]
+        for client in clients:
+            client.send(Command.VERSION, VersionRequest(), no_reply=True)
+        clients[-1].stream.set_timeout(0.1)
+        assert clients[-1].stream.read(1) is None
         process.terminate()
         assert process.wait(20) == 0
         assert not path.exists()
-        client.close()
+        for client in clients:
+            client.close()
 
 
 def test_unknown_fault_names_the_nearest(tmp_path: Path) -> None:

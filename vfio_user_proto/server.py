@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +19,7 @@ from vfio_user_proto.session import Options, Session
 _log: Final = logging.getLogger(__name__)
 # A further client is turned away.
 MAX_CLIENTS: Final = 256
-# Seconds that a device gets to come to an end of what it does; a stuck one does not keep the server from ending.
+# Seconds that devices get to come to an end of what they do; stuck ones do not keep the server from ending.
 _PATIENCE: Final = 0.5
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE)
 
@@ -88,7 +89,12 @@ class Server:
             listener.close()
         for client in self._clients:
             client.session.stop()
-        stuck = {id(client.session.device) for client in self._clients if not client.join(_PATIENCE)}
+        deadline = time.monotonic() + _PATIENCE
+        stuck = {
+            id(client.session.device)
+            for client in self._clients
+            if not client.join(max(0.0, deadline - time.monotonic()))
+        }
         for device in self._devices:
             if id(device) not in stuck:
                 try:
