@@ -38,16 +38,16 @@ F, S = DeviceFeature, DeviceState
 # States.
 
 
-def _wanted(request: DeviceFeatureRequest) -> int:
+def wanted_state(request: DeviceFeatureRequest) -> int:
     """The state that a request asks for, -1 where it does not."""
     if not asks_for(F.MIG_DEVICE_STATE, SET)(request) or len(request.data) != FeatureMigDeviceState.fixed_size:
         return -1
     return wire.decode_record(FeatureMigDeviceState, request.data)[0].device_state
 
 
-def _way_refused(start: DeviceState, end: DeviceState) -> Fault:
+def way_refused(start: DeviceState, end: DeviceState) -> Fault:
     def feature(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-        if (self.device.state, _wanted(request)) == (start, end):
+        if (self.device.state, wanted_state(request)) == (start, end):
             raise OSError(errno.EINVAL, "a fault")
         return right("device_feature", self, request, fds)
 
@@ -58,12 +58,12 @@ def _way_refused(start: DeviceState, end: DeviceState) -> Fault:
 
 def _settable(name: str, mistake: str, *states: int) -> Fault:
     when = {*states}
-    responder = accept("device_feature", lambda request: request, lambda request: _wanted(request) in when)
+    responder = accept("device_feature", lambda request: request, lambda request: wanted_state(request) in when)
     return Fault(name, mistake, responder=responder)
 
 
 def _longer_way(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-    if (self.device.state, _wanted(request)) == (S.STOP_COPY, S.PRE_COPY):
+    if (self.device.state, wanted_state(request)) == (S.STOP_COPY, S.PRE_COPY):
         self.features.migration.go(S.STOP)
     return right("device_feature", self, request, fds)
 
@@ -72,7 +72,7 @@ def _any_data(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answe
     try:
         return right("device_feature", self, request, fds)
     except OSError:
-        if self.device.state != S.RESUMING or _wanted(request) != S.STOP:
+        if self.device.state != S.RESUMING or wanted_state(request) != S.STOP:
             raise
         self.device.state = S.STOP
         return request, ()
@@ -128,7 +128,7 @@ def _more_than_asked(data: bytes, answers: CommandReceived) -> bytes:
     return payload(data, wire.encode_record(MigDataReadReply(data=record.data + bytes(64))))
 
 
-def _in_state(name: str, state: DeviceState, answer: Record | None) -> type[Responder]:
+def in_state(name: str, state: DeviceState, answer: Record | None) -> type[Responder]:
     """Answers a command in a state in which it is not allowed."""
 
     def anyway(self: Any, request: Any, fds: list[int]) -> Answer:
@@ -188,21 +188,21 @@ FAULTS: tuple[Fault, ...] = (
         outgoing=_with_payload,
     ),
     _settable("migration-error-settable", "ERROR can be asked for.", S.ERROR),
-    _way_refused(S.RUNNING, S.STOP),
-    _way_refused(S.STOP, S.RUNNING),
-    _way_refused(S.STOP, S.STOP_COPY),
-    _way_refused(S.STOP_COPY, S.STOP),
-    _way_refused(S.STOP, S.RESUMING),
-    _way_refused(S.RUNNING, S.PRE_COPY),
-    _way_refused(S.PRE_COPY, S.RUNNING),
-    _way_refused(S.PRE_COPY, S.STOP_COPY),
-    _way_refused(S.RUNNING, S.STOP_COPY),
-    _way_refused(S.RUNNING, S.RESUMING),
-    _way_refused(S.STOP, S.PRE_COPY),
-    _way_refused(S.STOP_COPY, S.RUNNING),
-    _way_refused(S.STOP_COPY, S.RESUMING),
-    _way_refused(S.PRE_COPY, S.STOP),
-    _way_refused(S.PRE_COPY, S.RESUMING),
+    way_refused(S.RUNNING, S.STOP),
+    way_refused(S.STOP, S.RUNNING),
+    way_refused(S.STOP, S.STOP_COPY),
+    way_refused(S.STOP_COPY, S.STOP),
+    way_refused(S.STOP, S.RESUMING),
+    way_refused(S.RUNNING, S.PRE_COPY),
+    way_refused(S.PRE_COPY, S.RUNNING),
+    way_refused(S.PRE_COPY, S.STOP_COPY),
+    way_refused(S.RUNNING, S.STOP_COPY),
+    way_refused(S.RUNNING, S.RESUMING),
+    way_refused(S.STOP, S.PRE_COPY),
+    way_refused(S.STOP_COPY, S.RUNNING),
+    way_refused(S.STOP_COPY, S.RESUMING),
+    way_refused(S.PRE_COPY, S.STOP),
+    way_refused(S.PRE_COPY, S.RESUMING),
     Fault(
         "mig-state-always-running",
         "The state that is told is always RUNNING.",
@@ -227,12 +227,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "mig-data-read-anywhere",
         "Data can be read when the device runs.",
-        responder=_in_state("mig_data_read", S.RUNNING, MigDataReadReply(data=b"1")),
+        responder=in_state("mig_data_read", S.RUNNING, MigDataReadReply(data=b"1")),
     ),
     Fault(
         "mig-data-read-resuming",
         "Data can be read in RESUMING.",
-        responder=_in_state("mig_data_read", S.RESUMING, MigDataReadReply(data=b"1")),
+        responder=in_state("mig_data_read", S.RESUMING, MigDataReadReply(data=b"1")),
     ),
     Fault(
         "mig-data-read-more-than-asked",
@@ -252,7 +252,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "mig-data-write-anywhere",
         "Data can be written when the device runs.",
-        responder=_in_state("mig_data_write", S.RUNNING, None),
+        responder=in_state("mig_data_write", S.RUNNING, None),
     ),
     Fault("mig-data-write-reply-count", "The reply has a payload.", outgoing=longer(Command.MIG_DATA_WRITE, 8)),
     Fault(

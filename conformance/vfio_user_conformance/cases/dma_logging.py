@@ -21,6 +21,9 @@ BITMAP = 16  # bytes for 100 pages, in words of 8
 MAP = Send(request(0x100000, PAGES * K), fds=(Memfd(PAGES * K),))
 STOP = feature(DeviceFeature.DMA_LOGGING_STOP, SET, argsz=8)
 WANTED = FeatureDmaLoggingReport(iova=0x100000, length=PAGES * K, page_size=K)
+BOTH = WANTED.replace(length=2 * PAGES * K)
+# 256 pages: one more than a byte counts.
+MANY = FeatureDmaLoggingReport(iova=0x1000000, length=0x100000, page_size=K)
 
 
 def start_data(page_size: int = K, count: int = 0) -> bytes:
@@ -141,6 +144,34 @@ CASES = [
             STOPPED,
         ),
         "dma-logging-coarser-refused",
+    ),
+    logging(
+        "report-two-mappings",
+        "dma-logging.report-reply",
+        (
+            (Send(request(0x100000 + PAGES * K, PAGES * K)), Reply()),
+            STARTED,
+            (report(BOTH), bitmap(BOTH, 2 * BITMAP)),
+            STOPPED,
+        ),
+        "dma-logging-report-of-two-mappings-empty",
+    ),
+    logging(
+        "report-much-finer",
+        "dma-logging.report-any-page-size",
+        (
+            (Send(request(MANY.iova, MANY.length)), Reply()),
+            (start(start_data(16 * K)), Reply()),
+            (report(MANY), bitmap(MANY, 32)),
+            STOPPED,
+        ),
+        "dma-logging-much-finer-hangs",
+    ),
+    logging(
+        "page-size-largest",
+        "dma-logging.page-size",
+        ((start(start_data(1 << 63)), started(start_data(1 << 63))), STOPPED),
+        "dma-logging-page-size-largest-refused",
     ),
     logging(
         "report-page-size-zero",

@@ -64,13 +64,12 @@ CASES = [
         catches=("overlap-two-accepted",),
     ),
     Case(
-        ident="dma-ranges/same-file-again",
+        ident="dma-ranges/again-with-a-file",
         requirement="dma-map.overlap",
         given=(Send(request(0x10000), fds=(Memfd(),)),),
         stimulus=(Send(request(0x10000), fds=(Memfd(),)), unmap(0x10000), unmap(0x10000)),
         expect=(ErrorReply(EEXIST), Reply(), ErrorReply()),
         catches=("overlap-same-range-with-file-accepted",),
-        note="libvfio-user efd091b takes a map that was made before for done (lib/dma.c:340).",
     ),
     Case(
         ident="dma-ranges/at-the-top",

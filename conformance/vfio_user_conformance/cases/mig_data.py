@@ -12,7 +12,7 @@ from vfio_user_conformance.steps import Exchange, Send, exchange
 from vfio_user_proto.messages import DeviceState, MigDataReadReply, MigDataReadRequest, MigDataWriteRequest
 
 # Bytes per message where a case reads all there is, and messages after which it gives up.
-PART, MOST = 1 << 20, 1 << 10
+PART, MOST = 1 << 20, 1 << 8
 STOP_COPY, RESUMING = (S.STOP, S.STOP_COPY), (S.STOP, S.RESUMING)
 Conversation = Generator[Exchange, Seen, None]
 
@@ -145,6 +145,18 @@ CASES = [
         "mig-data-read-short-in-between",
     ),
     one("write-when-running", "mig-data-write.state", (), data_write(b"1"), ErrorReply(), "mig-data-write-anywhere"),
+    one("read-when-stopped", "mig-data-read.state", (S.STOP,), data_read(64), ErrorReply(), "mig-data-read-stopped"),
+    one(
+        "write-when-stopped",
+        "mig-data-write.state",
+        (S.STOP,),
+        data_write(b"1"),
+        ErrorReply(),
+        "mig-data-write-stopped",
+    ),
+    one(
+        "write-when-saving", "mig-data-write.state", STOP_COPY, data_write(b"1"), ErrorReply(), "mig-data-write-saving"
+    ),
     one("write", "mig-data-write.reply-empty", RESUMING, data_write(b"1"), Reply(fds=0), "mig-data-write-reply-count"),
     one(
         "write-argsz-zero",

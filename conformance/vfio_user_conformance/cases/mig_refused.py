@@ -1,0 +1,136 @@
+"""Sets of the migration state that fail, and the ways out of RESUMING, which need a whole state first."""
+
+from collections.abc import Generator
+
+from vfio_user_conformance.case import Case
+from vfio_user_conformance.cases.feature import SET, feature, state
+from vfio_user_conformance.cases.mig_data import PART, state_of, taken_back
+from vfio_user_conformance.cases.mig_state import (
+    HAZARDS,
+    NEEDS,
+    NOW,
+    RESET,
+    TAKEN_OR_NOT,
+    S,
+    in_state,
+    to,
+)
+from vfio_user_conformance.expect import REFUSED, ErrorReply, Is, Reply
+from vfio_user_conformance.facts import PRE_COPY, Facts
+from vfio_user_conformance.peer import Seen
+from vfio_user_conformance.steps import Exchange, Script, exchange
+from vfio_user_proto import wire
+from vfio_user_proto.messages import DeviceFeature, DeviceState, FeatureMigDeviceState
+
+WRONG = (S.ERROR, S.RUNNING_P2P, S.PRE_COPY_P2P, 8, 0xFFFFFFFF)
+NO_ERROR = Reply(data=Is("that do not say ERROR", lambda data: len(data) == 8 and any(data[:4])))
+WHOLE = state(S.STOP)
+
+
+def refusals(way: tuple[DeviceState, ...]) -> Script:
+    """Sets that no device can follow, from the end of ``way``; the device is in a valid state, and remains in one."""
+
+    def script(facts: Facts) -> Generator[Exchange, Seen, None]:
+        yield exchange((RESET, *map(to, way)), (Reply(),) * (1 + len(way)))
+        for wanted in WRONG:
+            yield exchange((to(wanted), NOW), (ErrorReply(under="mig-state.unsupported"), NO_ERROR))
+        yield exchange(RESET, Reply())
+
+    return script
+
+
+def refused_in(start: DeviceState, *way: DeviceState) -> Case:
+    """Sets that fail in a state."""
+    name = start.name.lower().replace("_", "-")
+    return Case(
+        ident=f"mig-refused/in-{name}",
+        requirement="mig-state.to-error",
+        stimulus=f"in {start.name}, sets to ERROR, RUNNING_P2P, PRE_COPY_P2P and to states that do not exist",
+        expect="an error reply to each, and a state other than ERROR",
+        script=refusals(way),
+        needs=(*NEEDS, *((PRE_COPY,) if start == S.PRE_COPY else ())),
+        hazards=HAZARDS,
+        catches=(f"mig-refused-in-{name}-is-error",),
+    )
+
+
+def out_of_resuming(end: DeviceState) -> Case:
+    """A set after a whole state was written."""
+
+    def script(facts: Facts) -> Generator[Exchange, Seen, None]:
+        data = yield from state_of(facts)
+        yield from taken_back(facts, data, PART)
+        yield exchange((to(end), NOW, RESET), (Reply(), in_state(end), Reply()))
+
+    name = end.name.lower().replace("_", "-")
+    return Case(
+        ident=f"mig-refused/resuming-to-{name}",
+        requirement="mig-state.arcs" if end == S.STOP else "mig-state.complex",
+        given=(RESET,),
+        stimulus=f"read the state, write it, and set {end.name}",
+        expect=f"{end.name}",
+        script=script,
+        needs=(*NEEDS, *((PRE_COPY,) if end == S.PRE_COPY else ())),
+        hazards=HAZARDS,
+        catches=(f"mig-state-resuming-to-{name}-refused",),
+    )
+
+
+def short_states(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """A set with each number of bytes that is too few."""
+    for end in range(len(WHOLE)):
+        yield exchange(feature(DeviceFeature.MIG_DEVICE_STATE, SET, WHOLE[:end]), REFUSED)
+    yield exchange((NOW, RESET), (in_state(S.RUNNING), Reply()))
+
+
+def with_fd(number: int) -> bytes:
+    """The data of a set to STOP with something in data_fd."""
+    return wire.encode_record(FeatureMigDeviceState(device_state=S.STOP, data_fd=number))
+
+
+CASES = [
+    refused_in(S.RUNNING),
+    refused_in(S.STOP, S.STOP),
+    refused_in(S.STOP_COPY, S.STOP, S.STOP_COPY),
+    refused_in(S.RESUMING, S.STOP, S.RESUMING),
+    refused_in(S.PRE_COPY, S.PRE_COPY),
+    out_of_resuming(S.STOP),
+    out_of_resuming(S.STOP_COPY),
+    out_of_resuming(S.PRE_COPY),
+    Case(
+        ident="mig-refused/same-state",
+        requirement="mig-state.complete",
+        given=(RESET, to(S.STOP)),
+        stimulus=(to(S.STOP), NOW, to(S.RUNNING)),
+        expect=(TAKEN_OR_NOT, in_state(S.STOP), Reply()),
+        needs=NEEDS,
+        hazards=HAZARDS,
+        catches=("mig-state-again-is-back",),
+    ),
+    Case(
+        ident="mig-refused/short-data",
+        requirement="security.short-payload",
+        given=(RESET,),
+        stimulus="a set to STOP with 0 to 7 of its 8 bytes of data",
+        expect=f"{REFUSED}, and RUNNING as before",
+        script=short_states,
+        needs=NEEDS,
+        hazards=HAZARDS,
+        catches=("mig-state-short-data-taken",),
+        note="libvfio-user efd091b reads behind the data and obeys 2 bytes of them (lib/libvfio-user.c:1039).",
+    ),
+    Case(
+        ident="mig-refused/data-fd",
+        requirement="mig-state.arcs",
+        given=(RESET,),
+        stimulus=(
+            feature(DeviceFeature.MIG_DEVICE_STATE, SET, with_fd(0xFFFFFFFF)),
+            NOW,
+            to(S.RUNNING),
+        ),
+        expect=(Reply(), in_state(S.STOP), Reply()),
+        needs=NEEDS,
+        hazards=HAZARDS,
+        catches=("mig-state-data-fd-used",),
+    ),
+]
