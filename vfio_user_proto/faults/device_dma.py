@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from vfio_user_proto.faults.kit import Fault
+from vfio_user_proto.faults.kit import Fault, die
 from vfio_user_proto.memory import DmaMap, Region
 from vfio_user_proto.responder import Responder
 
@@ -125,6 +125,23 @@ def _both_wanted(self: Any, address: int, count: int) -> list[Part]:
     return DmaMap._pieces(self, address, count, write=not self.writes)
 
 
+def _last_used(self: Any, address: int, count: int) -> list[Part]:
+    """Where an access wraps, its end lies before that of the region that was used last: it is taken to lie in there."""
+    if address + count > TOP and "last" in self.__dict__:
+        die()
+    found: list[Part] = self.right(address, count)
+    self.__dict__["last"] = found
+    return found
+
+
+def _without_access(self: Any, address: int, count: int) -> list[Part]:
+    region = self.around(address)
+    if region is not None and not (region.readable or region.writeable):
+        die()
+    found: list[Part] = self.right(address, count)
+    return found
+
+
 class _Keeps(_Table):
     """Finds mappings that are gone: ``gone`` has them, with copies of their descriptors."""
 
@@ -237,6 +254,19 @@ FAULTS: tuple[Fault, ...] = (
     _wrong("dma-read-from-first-mapping", "One mapping is read.", _each(_first), writes=False),
     _wrong("dma-read-wants-writeable", "What is not writeable is not read.", _both_wanted, writes=False),
     Fault("dma-read-caches", "Client memory changes by the device alone.", responder=memory(_Caches)),
+    _wrong("dma-wraps-in-the-last", "An address and a length have a sum (libvfio-user efd091b).", _last_used),
+    _wrong(
+        "dma-read-wraps-in-the-last",
+        "An address and a length have a sum (libvfio-user efd091b).",
+        _last_used,
+        writes=False,
+    ),
+    _wrong(
+        "dma-reads-without-access",
+        "A mapping without rights is mapped, and read (libvfio-user efd091b).",
+        _without_access,
+        writes=False,
+    ),
     _wrong(
         "dma-reads-write-only",
         "What is mapped can be read (libvfio-user efd091b).",

@@ -27,6 +27,7 @@ SECTIONS = (
     "region_write",
     "config_space",
     "server_dma",
+    "server_dma_edges",
     "dma_messages",
     "dma_replies",
     "reset",
