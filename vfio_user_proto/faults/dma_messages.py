@@ -95,6 +95,13 @@ def _two_mib(self: Any, region: Region, at: int, count: int) -> bytes:
     return _unlimited_read(self, region, at, count) if count > 1 << 20 else DmaMap._read(self, region, at, count)
 
 
+def _own_limit(self: Any, region: Region, at: int, count: int) -> bytes:
+    data: bytes = DmaMap._read(self, region, at, count)
+    if min(count, self._limit()) > 1 << 20:
+        raise OSError(errno.EINVAL, "a reply that is too long")
+    return data
+
+
 def _first_socket(self: Any, request: VersionRequest, fds: list[int]) -> Answer:
     """The second socket is made, and never used."""
     answer = Responder.version(self, request, fds)
@@ -250,6 +257,11 @@ FAULTS: tuple[Fault, ...] = (
     _table("message-last-byte-lost", "There is no rest behind the chunks.", _write=_whole_chunks),
     _table("message-limit-one-more", "The limit is one byte too large.", _read=_one_more),
     _table("message-default-limit-unknown", "A client that states no limit has none.", _read=_two_mib),
+    _table(
+        "message-own-limit-for-replies",
+        "No reply has more data than a command may have (libvfio-user efd091b).",
+        _read=_own_limit,
+    ),
     session("message-on-first-socket", "The second socket is not used.", version=_first_socket),
     session("message-on-both-sockets", "The second socket is for one direction.", _ask=_both_sockets),
     session("message-twin-stalls-main", "Nothing comes on the first socket meanwhile.", _postpone=_stalling),

@@ -1,6 +1,8 @@
-"""The device in client memory, at addresses and with rights that a server has to refuse itself: what killed real ones."""
+"""The device in client memory at the edge: addresses, rights and lengths that killed or confused real servers."""
 
+from vfio_user_conformance.answers import Serve
 from vfio_user_conformance.cases.dma_map import PAGE
+from vfio_user_conformance.cases.dma_messages import LARGE, announced, moves, proposal
 from vfio_user_conformance.cases.server_dma import (
     ALL,
     BASE,
@@ -11,8 +13,9 @@ from vfio_user_conformance.cases.server_dma import (
     mapped,
     no_read,
     no_write,
+    read,
 )
-from vfio_user_conformance.memory import Piece
+from vfio_user_conformance.memory import Piece, WasRead
 
 # Where an access begins that goes on behind the highest address.
 TOP = 2**64 - PAGE
@@ -37,5 +40,15 @@ CASES = [
         Piece(0x100, 0x100),
         "dma-reads-without-access",
         requirement="dma-map.access",
+    ),
+    moves(
+        "read-above-its-own-limit",
+        "dma-map.without-descriptor",
+        read(BASE, LARGE.size),
+        WasRead(((LARGE, Piece(0, LARGE.size)),)),
+        given=(proposal(limit=4 << 20), announced(size=LARGE.size)),
+        serve=Serve(((BASE, LARGE),)),
+        greet=False,
+        fault="message-own-limit-for-replies",
     ),
 ]
