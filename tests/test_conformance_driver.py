@@ -1,4 +1,6 @@
 # What the driver makes of servers of every kind: right, wrong, silent, dying, and out of step.
+import os
+from collections.abc import Generator
 from errno import EEXIST
 
 import pytest
@@ -6,9 +8,9 @@ from judging import INFO, Serving, bench, plain, refusal, reply
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, ErrorReply, Expectation, NoReply, Reply
-from vfio_user_conformance.facts import MAPPABLE
-from vfio_user_conformance.peer import Timing
-from vfio_user_conformance.steps import Disconnect, Reconnect, Send
+from vfio_user_conformance.facts import MAPPABLE, Facts
+from vfio_user_conformance.peer import Seen, Timing
+from vfio_user_conformance.steps import Disconnect, Exchange, Reconnect, Send, exchange
 from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError
@@ -170,6 +172,23 @@ def test_a_crash_where_other_cases_ran_before_is_tried_again_alone() -> None:
     made.target.close()
 
     assert result.reason == "killed by SIGSEGV; alone on a fresh target: again"
+
+
+def test_a_script_gives_back_what_it_holds_however_its_case_ends() -> None:
+    """At once: a descriptor that a forked server still found open would be closed there, whatever it is by then."""
+    held: list[int] = []
+
+    def script(facts: Facts) -> Generator[Exchange, Seen, None]:
+        held.append(os.dup(0))
+        try:
+            yield exchange(MAP, ErrorReply())
+            yield exchange(MAP, ErrorReply())
+        finally:
+            os.close(held.pop())
+
+    for answers in (plain, answering(reply), to_map(None)):
+        run(Case(ident="x/y", requirement="dma-map.overlap", stimulus="two", expect="two", script=script), answers)
+        assert held == []
 
 
 def test_a_step_that_has_to_work_first_and_does_not() -> None:

@@ -1,6 +1,7 @@
 """Runs one case against a target and judges what came of it."""
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -187,14 +188,14 @@ class _Trial:
         if case.script is None:
             self._exchange(case.exchange)
             return
-        script = case.script(self.bench.facts)
-        answer: Seen | None = None
-        while not self.problems:
-            try:
-                following = script.send(answer) if answer is not None else next(script)
-            except StopIteration:
-                return
-            answer = self._exchange(following)
+        with closing(case.script(self.bench.facts)) as script:
+            answer: Seen | None = None
+            while not self.problems:
+                try:
+                    following = script.send(answer) if answer is not None else next(script)
+                except StopIteration:
+                    return
+                answer = self._exchange(following)
 
     def _exchange(self, exchange: Exchange) -> Seen | None:
         """Do the steps, judge what comes, and prove that the target lives and is in step; returns what came last."""
