@@ -8,10 +8,10 @@ import pytest
 from serving import eventfds, open_to
 
 from vfio_user_proto import unix
-from vfio_user_proto.channel import BURST, OUTPUT_BOUND, Channel
+from vfio_user_proto.channel import OUTPUT_BOUND, Channel
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.craft import craft
-from vfio_user_proto.events import Event
+from vfio_user_proto.events import CommandReceived, Event
 from vfio_user_proto.loop import Loop
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest
 from vfio_user_proto.states import Role, State
@@ -63,51 +63,62 @@ def drain(ends: Ends) -> int:
     return count
 
 
-def notice(ends: Ends) -> None:
-    """Send so much at once that the channel takes more than one message in each turn from now on."""
-    ends.peer.write(COMMAND * 20)
-    while len(ends.taken) < 20:
-        ends.turn()
-    ends.taken.clear()
-
-
-def test_peer_that_waits_for_replies_is_not_looked_at_twice(ends: Ends) -> None:
-    reads = 0
-    read = ends.channel._stream.read
-
-    def counting(wanted: int) -> tuple[bytes, list[int]] | None:
-        nonlocal reads
-        reads += 1
-        return read(wanted)
-
-    ends.channel._stream.read = counting  # type: ignore[method-assign]
-    for _ in range(80):
-        ends.peer.write(COMMAND)
-        ends.turn()
-    assert len(ends.taken) == 80
-    assert reads == 2 * 80 + 80 // 8
-
-
-def test_peer_that_does_not_wait_is_noticed(ends: Ends) -> None:
+def test_all_that_is_there_is_taken_in_one_turn(ends: Ends) -> None:
     ends.peer.write(COMMAND * 100)
-    turns = 0
-    while len(ends.taken) < 100:
-        ends.turn()
-        turns += 1
-    assert turns < 12
+    ends.turn()
+    assert len(ends.taken) == 100
 
 
-def test_a_burst_has_an_end_so_that_others_have_their_turn(ends: Ends) -> None:
-    notice(ends)
-    ends.peer.write(COMMAND * (BURST + 10))
+def test_a_turn_takes_no_more_than_is_read_ahead_so_that_others_have_theirs(ends: Ends) -> None:
+    ends.peer.write(COMMAND * (unix.AHEAD // len(COMMAND) + 10))
     ends.turn()
-    assert len(ends.taken) == BURST
+    assert len(ends.taken) == unix.AHEAD // len(COMMAND)
     ends.turn()
-    assert len(ends.taken) == BURST + 10
+    assert len(ends.taken) == unix.AHEAD // len(COMMAND) + 10
+
+
+def test_message_that_is_cut_by_what_is_read_ahead_is_taken_whole(ends: Ends) -> None:
+    ends.peer.write(craft(Command.DEVICE_RESET) + COMMAND * (unix.AHEAD // len(COMMAND)))
+    ends.turn()
+    assert len(ends.taken) == unix.AHEAD // len(COMMAND) + 1
+
+
+def test_descriptors_behind_other_messages_go_to_their_own(ends: Ends) -> None:
+    """Nothing is read ahead where descriptors come: a message without any may stand before, and behind."""
+    with eventfds(2) as fds:
+        ends.peer.write(COMMAND)
+        ends.peer.write(COMMAND, fds[:1])
+        ends.peer.write(COMMAND * 2)
+        ends.peer.write(COMMAND * 2, fds[1:])
+        while len(ends.taken) < 6:
+            ends.turn()
+        counts = []
+        for event in ends.taken:
+            assert isinstance(event, CommandReceived)
+            counts.append(len(event.fds))
+            unix.close_all(event.fds)
+        assert counts == [0, 1, 0, 0, 1, 0]
+
+
+def test_what_was_read_ahead_is_taken_in_its_order_by_a_turn_inside_a_turn(ends: Ends) -> None:
+    """A device that waits for its client takes turns; what the client sent before must not be passed by what it sends then."""
+    ends.peer.write(b"".join(craft(Command.DEVICE_RESET, message_id=number) for number in range(3)))
+    took = ends.took
+
+    def waiting(event: Event) -> None:
+        took(event)
+        if len(ends.taken) == 1:
+            ends.peer.write(craft(Command.DEVICE_RESET, message_id=3))
+            while len(ends.taken) < 4:
+                ends.turn()
+
+    ends.channel._took = waiting
+    ends.turn()
+    numbers = [event.message.header.message_id for event in ends.taken if isinstance(event, CommandReceived)]
+    assert numbers == [0, 1, 2, 3]
 
 
 def test_first_reply_is_sent_at_once_and_the_others_together(ends: Ends) -> None:
-    notice(ends)
     sizes: list[int] = []
     write = ends.channel._stream.write
 
@@ -124,7 +135,6 @@ def test_first_reply_is_sent_at_once_and_the_others_together(ends: Ends) -> None
 
 
 def test_nothing_more_is_read_while_too_much_is_due(ends: Ends) -> None:
-    notice(ends)
     ends.reply = bytes(OUTPUT_BOUND // 4)
     ends.peer.write(COMMAND * 50)
     ends.turn()

@@ -91,6 +91,38 @@ def test_writing_to_a_closed_peer_is_an_error(pair: Pair) -> None:
         pair[1].write(b"x")
 
 
+def test_looking_ahead_takes_what_is_there_for_reads_to_hand_out(pair: Pair) -> None:
+    pair[0].write(b"first")
+    pair[0].write(b"second")
+    pair[1].look_ahead()
+    pair[0].write(b"third")
+    pair[1].look_ahead()
+    assert pair[1].ahead == b"firstsecond"
+    assert [pair[1].read(5), pair[1].read(100), pair[1].read(100)] == [(b"first", []), (b"second", []), (b"third", [])]
+
+
+def test_nothing_is_read_ahead_where_descriptors_come_and_none_is_lost(pair: Pair) -> None:
+    with eventfds(1) as fds:
+        pair[0].write(b"first")
+        pair[0].write(b"second", fds)
+        pair[1].look_ahead()
+        assert pair[1].ahead == b""
+        assert pair[1].read(5) == (b"first", [])
+        pair[1].look_ahead()
+        data, got = pair[1].read(6) or (b"", [])
+        assert (data, len(got)) == (b"second", 1)
+        unix.close_all(got)
+
+
+def test_looking_ahead_waits_for_nothing_and_leaves_the_end_to_reads(pair: Pair) -> None:
+    pair[1].look_ahead()
+    pair[0].write(b"last")
+    pair[0].close()
+    pair[1].look_ahead()
+    pair[1].look_ahead()
+    assert [pair[1].read(16), pair[1].read(16)] == [(b"last", []), (b"", [])]
+
+
 def test_more_descriptors_than_the_kernel_passes_are_an_error_and_nothing_is_sent(pair: Pair) -> None:
     with eventfds(1) as fds, pytest.raises(TransportError, match="sending failed: Invalid argument"):
         pair[0].write(b"x", fds * (unix.MAX_FDS + 1))

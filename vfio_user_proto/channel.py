@@ -12,10 +12,6 @@ from vfio_user_proto.unix import Stream, close_all
 
 # More than this many bytes due to a peer that does not read: then we stop reading what it sends.
 OUTPUT_BOUND: Final = 1 << 20
-# So many messages of one peer at a time; then the others have their turn.
-BURST: Final = 64
-# Every so many messages one more is looked for at once, to notice that the peer does not wait for replies.
-_LOOK: Final = 8
 # Small messages are sent together up to this size.
 _TOGETHER: Final = 1 << 16
 
@@ -33,8 +29,6 @@ class Channel:
         self._queue: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
         self._due = 0
         self._holding = False  # replies are gathered
-        self._pipelined = False  # several messages came at once
-        self._bursts = 0
         self._ended = False  # the peer sends nothing more
         self.closed = False
         self._waiting_for = READABLE
@@ -109,7 +103,7 @@ class Channel:
         try:
             if self._queue and events & (WRITABLE | GONE):
                 self.flush()
-            if events & (READABLE | GONE) and not (self._ended or self.closed):
+            if (events & (READABLE | GONE) or self._stream.ahead) and not (self._ended or self.closed or self.full):
                 self._read()
             if self._ended and not self._queue:
                 self.close()
@@ -117,30 +111,27 @@ class Channel:
             self.close()
 
     def _read(self) -> None:
-        """Take up to ``BURST`` messages. The reply to the first is sent at once, those to the others together.
+        """Take the messages that are there, as far as the stream looks ahead; then others have their turn.
 
-        Most peers wait for each reply, so a second message is looked for where there was one lately, and now and then.
+        The reply to the first is sent at once, those to the others together.
         """
-        connection, read = self.connection, self._stream.read
-        self._bursts += 1
-        eager = self._pipelined or not self._bursts % _LOOK
-        self._pipelined = False
+        connection, stream = self.connection, self._stream
+        stream.look_ahead()
         try:
-            for _ in range(BURST if eager else 1):
-                event = None
-                while event is None:
-                    got = read(connection.wanted)
-                    if got is None:
-                        return
-                    data, fds = got
-                    connection.receive(data, fds)
-                    event = connection.next_event()
+            while True:
+                got = stream.read(connection.wanted)
+                if got is None:
+                    return
+                data, fds = got
+                connection.receive(data, fds)
+                event = connection.next_event()
+                if event is None:
+                    continue
                 if type(event) is Closed:
                     self._ended = True
                     return
-                self._pipelined = self._holding
                 self._took(event)
-                if self._ended or self.closed or self._due > OUTPUT_BOUND:
+                if not stream.ahead or self._ended or self.closed or self._due > OUTPUT_BOUND:
                     return
                 self._holding = True
         finally:

@@ -17,6 +17,9 @@ from vfio_user_proto.errors import RemoteProtocolError, TransportError
 MAX_FDS: Final = 253
 _ROOM: Final = socket.CMSG_SPACE(MAX_FDS * 4)
 _RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+# How many bytes are taken ahead of their use.
+AHEAD: Final = 1 << 14
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
 _CUT: Final = int(socket.MSG_CTRUNC)
 _SEND: Final = int(socket.MSG_NOSIGNAL)
@@ -28,7 +31,8 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._recvmsg, self._send = sock.recvmsg, sock.send
+        self.ahead = b""  # what ``look_ahead`` took, and ``read`` has not handed out yet
+        self._recvmsg, self._recv, self._send = sock.recvmsg, sock.recv, sock.send
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -40,12 +44,31 @@ class Stream:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
+    def look_ahead(self) -> None:
+        """Take what is there already, ``AHEAD`` bytes at most, for ``read`` to hand out in pieces; none where descriptors come.
+
+        Bytes that are read with descriptors must be exactly those of one message. The kernel says, without handing any out,
+        whether descriptors come with the bytes that it shows.
+        """
+        if self.ahead:
+            return
+        try:
+            data, _, flags, _ = self._recvmsg(AHEAD, 0, _PEEK)
+        except OSError:
+            return  # which ``read`` will tell
+        if data and not flags & _CUT:
+            self.ahead = self._recv(len(data))
+
     def read(self, wanted: int) -> tuple[bytes, list[int]] | None:
         """At most ``wanted`` bytes and the descriptors that came with them, close-on-exec; b"" at the end.
 
         None where nothing is there within the timeout. Raises RemoteProtocolError where descriptors were cut off, and
         TransportError where the socket fails.
         """
+        ahead = self.ahead
+        if ahead:
+            self.ahead = ahead[wanted:]
+            return ahead[:wanted], _NO_FDS
         try:
             data, control, flags, _ = self._recvmsg(wanted, _ROOM, _CLOEXEC)
         except (BlockingIOError, InterruptedError):
