@@ -100,13 +100,18 @@ def test_memory_that_is_cut_while_it_is_mapped(client: Client) -> None:
 
 def test_memory_of_the_device_cannot_be_cut_under_it(client: Client) -> None:
     client.ask(Command.DEVICE_GET_REGION_INFO, DeviceGetRegionInfoRequest(index=2, argsz=PAGE))
-    [memory] = client.fds
-    with pytest.raises(PermissionError):
-        os.ftruncate(memory, 0)
-    os.lseek(memory, 100, os.SEEK_SET)  # the offset is shared
+    given = client.fds
+    client.ask(Command.DEVICE_GET_REGION_IO_FDS, DeviceGetRegionIoFdsRequest(index=5, argsz=PAGE))
+    given += client.fds
+    memories = [fd for fd in given if unix.kind_of(fd) == "memfd"]
+    assert len(memories) > 1  # what is mapped, and what belongs to a shadow ioeventfd
+    for memory in memories:
+        with pytest.raises(PermissionError):
+            os.ftruncate(memory, 0)
+        os.lseek(memory, 100, os.SEEK_SET)  # the offset is shared
     client.write(2, 0x1000, b"here")
     assert client.read(2, 0x1000, 4) == b"here"
-    os.close(memory)
+    unix.close_all(given)
 
 
 @pytest.mark.parametrize("flags", [0, os.EFD_NONBLOCK, os.EFD_SEMAPHORE])
