@@ -4,7 +4,7 @@ import errno
 from typing import Any
 
 from vfio_user_proto.events import CommandReceived
-from vfio_user_proto.faults.kit import Fault, asks_for, crash, die, method, refuse, respond, right, stuck
+from vfio_user_proto.faults.kit import Fault, asks_for, crash, die, method, payload, refuse, respond, right, stuck
 from vfio_user_proto.faults.migration import in_state, wanted_state, way_refused
 from vfio_user_proto.messages import (
     Command,
@@ -12,6 +12,7 @@ from vfio_user_proto.messages import (
     DeviceFeatureFlags,
     DeviceFeatureRequest,
     DeviceState,
+    DmaMapRequest,
     MigDataReadReply,
 )
 from vfio_user_proto.responder import NOTHING, Answer, Responder
@@ -174,6 +175,39 @@ def _largest(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
     return die() if written and event.problem else Responder.respond(self, event, fds)
 
 
+def _report(request: Any) -> bytes:
+    """The data of a report that is asked for, 24 bytes or more; b"" where none is."""
+    asks = asks_for(F.DMA_LOGGING_REPORT, DeviceFeatureFlags.GET)(request)
+    return bytes(request.data) if asks and len(request.data) >= 24 else b""
+
+
+def _log_padded(feature: DeviceFeature, operation: int, size: int) -> type[Responder]:
+    """Takes the bytes that the data of a feature lack for zeros."""
+
+    def padded(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
+        if asks_for(feature, operation)(request) and len(request.data) < size:
+            request = request.replace(data=request.data.ljust(size, b"\0"))
+            if size == 24:
+                return request, ()
+        return right("device_feature", self, request, fds)
+
+    return method("device_feature", padded)
+
+
+def _page_above(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
+    if asks_for(F.DMA_LOGGING_START, SET)(request):
+        page = int.from_bytes(request.data[:8], "little")
+        if any(region.size < page for region in self.dma._regions):
+            raise OSError(errno.EINVAL, "a mapping of less than a page")
+    return right("device_feature", self, request, fds)
+
+
+def _map_below(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
+    if request.size < self.features.log.page_size:
+        raise OSError(errno.EINVAL, "less than a page of the log")
+    return right("dma_map", self, request, fds)
+
+
 def _two_mappings(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
     """Has a bitmap for each mapping, and none for two of them; yet there is no error."""
     answer = right("device_feature", self, request, fds)
@@ -183,6 +217,16 @@ def _two_mappings(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> A
         if sum(each.address < end and each.address + each.size > begin for each in self.dma._regions) > 1:
             return NOTHING
     return answer
+
+
+def _stale(data: bytes, fds: tuple[int, ...], to: CommandReceived | None) -> tuple[bytes, tuple[int, ...]] | None:
+    """The end of the stream, with what was in the buffer behind it."""
+    if to is None or to.message.header.command != Command.MIG_DATA_READ or not data or to.message.payload is None:
+        return data, fds
+    missing = to.message.payload.as_dict()["size"] + 24 - len(data)
+    if not 0 < missing < 1 << 21 or len(data) < 24:
+        return data, fds
+    return payload(data, data[16:] + bytes(missing)), fds
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -254,7 +298,7 @@ FAULTS: tuple[Fault, ...] = (
         "Bits are counted in a byte (libvfio-user efd091b).",
         responder=stuck(
             "device_feature",
-            lambda r: asks_for(F.DMA_LOGGING_REPORT, DeviceFeatureFlags.GET)(r) and r.data[8:11] == b"\0\0\x10",
+            lambda request: _report(request)[8:11] == b"\0\0\x10",
         ),
     ),
     Fault(
@@ -264,4 +308,35 @@ FAULTS: tuple[Fault, ...] = (
             "device_feature", errno.EINVAL, lambda r: asks_for(F.DMA_LOGGING_START, SET)(r) and r.data[7] & 0x80
         ),
     ),
+    Fault(
+        "dma-logging-wrap-from-the-start-crash",
+        "Ends are compared in 64 bits (libvfio-user efd091b).",
+        responder=crash("device_feature", lambda r: _report(r)[8:16] == b"\xff" * 8 and any(_report(r)[20:24])),
+    ),
+    Fault(
+        "dma-logging-one-page-hangs",
+        "A log has several pages (libvfio-user efd091b).",
+        responder=stuck("device_feature", lambda request: _report(request)[8:16] == b"\0\0\1" + bytes(5)),
+    ),
+    Fault(
+        "dma-logging-page-above-mapping-refused",
+        "A mapping has a page of the log at least (libvfio-user efd091b).",
+        responder=method("device_feature", _page_above),
+    ),
+    Fault(
+        "map-below-log-page-refused",
+        "A mapping has a page of the log at least (libvfio-user efd091b).",
+        responder=method("dma_map", _map_below),
+    ),
+    Fault(
+        "dma-logging-start-cut-padded",
+        "Data that a start lacks are zero (libvfio-user efd091b).",
+        responder=_log_padded(F.DMA_LOGGING_START, SET, 16),
+    ),
+    Fault(
+        "dma-logging-report-cut-padded",
+        "Data that a report lacks are zero (libvfio-user efd091b).",
+        responder=_log_padded(F.DMA_LOGGING_REPORT, DeviceFeatureFlags.GET, 24),
+    ),
+    Fault("mig-data-read-padded", "A reply has the size that was asked for (libvfio-user efd091b).", outgoing=_stale),
 )

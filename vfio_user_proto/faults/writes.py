@@ -5,7 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 from vfio_user_proto.events import CommandReceived
-from vfio_user_proto.faults.kit import Fault, crash, die, instead, method, refuse, respond, right, stuck
+from vfio_user_proto.faults.kit import (
+    Fault,
+    crash,
+    die,
+    hang,
+    instead,
+    method,
+    refuse,
+    respond,
+    rewritten,
+    right,
+    size_of,
+    stuck,
+)
 from vfio_user_proto.messages import (
     Command,
     RegionReadRequest,
@@ -108,6 +121,11 @@ FAULTS: tuple[Fault, ...] = (
         "write-count-zero-hangs",
         "Something is written.",
         responder=stuck("region_write", lambda request: not request.count),
+    ),
+    Fault(
+        "write-over-the-limit-hangs",
+        "There is room for what a message holds.",
+        connection=rewritten(lambda data: hang() if size_of(data) > 1 << 20 else data),
     ),
     Fault("write-count-largest-accepted", "count fits into an int.", responder=respond(_believed)),
     Fault("write-of-whole-words", "Registers have 4 bytes.", responder=method("region_write", _whole_words)),

@@ -22,6 +22,9 @@ MAP = Send(request(0x100000, PAGES * K), fds=(Memfd(PAGES * K),))
 STOP = feature(DeviceFeature.DMA_LOGGING_STOP, SET, argsz=8)
 WANTED = FeatureDmaLoggingReport(iova=0x100000, length=PAGES * K, page_size=K)
 BOTH = WANTED.replace(length=2 * PAGES * K)
+# All there is from the start of the mapping on, round and back to it.
+BACKWARDS = WANTED.replace(length=2**64 - 1, page_size=1 << 40)
+SIXTEEN = FeatureDmaLoggingReport(iova=0x2000000, length=0x10000, page_size=K)
 # 256 pages: one more than a byte counts.
 MANY = FeatureDmaLoggingReport(iova=0x1000000, length=0x100000, page_size=K)
 
@@ -58,7 +61,9 @@ def bitmap(wanted: FeatureDmaLoggingReport, size: int) -> Reply:
     return Reply(data=test)
 
 
-def logging(what: str, requirement: str, steps: tuple[tuple[Send, Expectation], ...], fault: str) -> Case:
+def logging(
+    what: str, requirement: str, steps: tuple[tuple[Send, Expectation], ...], fault: str, note: str = ""
+) -> Case:
     """A case about the log; what was started is stopped at the end."""
     return Case(
         ident=f"dma-logging/{what}",
@@ -69,6 +74,7 @@ def logging(what: str, requirement: str, steps: tuple[tuple[Send, Expectation], 
         needs=(DMA_LOGGING,),
         hazards=frozenset({"migration"}),
         catches=(fault,),
+        note=note,
     )
 
 
@@ -149,7 +155,7 @@ CASES = [
         "report-two-mappings",
         "dma-logging.report-reply",
         (
-            (Send(request(0x100000 + PAGES * K, PAGES * K)), Reply()),
+            (Send(request(0x100000 + PAGES * K, PAGES * K), fds=(Memfd(PAGES * K),)), Reply()),
             STARTED,
             (report(BOTH), bitmap(BOTH, 2 * BITMAP)),
             STOPPED,
@@ -160,8 +166,8 @@ CASES = [
         "report-much-finer",
         "dma-logging.report-any-page-size",
         (
-            (Send(request(MANY.iova, MANY.length)), Reply()),
-            (start(start_data(16 * K)), Reply()),
+            (Send(request(MANY.iova, MANY.length), fds=(Memfd(MANY.length),)), Reply()),
+            (start(start_data(64 * 1024)), Reply()),
             (report(MANY), bitmap(MANY, 32)),
             STOPPED,
         ),
@@ -190,6 +196,57 @@ CASES = [
         "security.validate",
         (STARTED, (report(WANTED.replace(iova=2**64 - K)), REFUSED)),
         "dma-logging-wrap-crash",
+    ),
+    logging(
+        "report-wraps-after-a-good-one",
+        "security.validate",
+        (STARTED, (report(WANTED), Reply()), (report(BACKWARDS, 0xFFFFFFFF), REFUSED)),
+        "dma-logging-wrap-from-the-start-crash",
+        "libvfio-user efd091b remembers where the last report was, and writes outside its bitmap (lib/dma.c:581).",
+    ),
+    logging(
+        "report-of-one-page",
+        "dma-logging.report-any-page-size",
+        (
+            (Send(request(SIXTEEN.iova, SIXTEEN.length), fds=(Memfd(SIXTEEN.length),)), Reply()),
+            (start(start_data(64 * 1024)), Reply()),
+            (report(SIXTEEN), bitmap(SIXTEEN, 8)),
+            STOPPED,
+        ),
+        "dma-logging-one-page-hangs",
+        "libvfio-user efd091b writes outside the bitmap where the log has one page of 64 KiB (lib/dma.c:645).",
+    ),
+    logging(
+        "page-size-above-mapping",
+        "dma-logging.page-size",
+        ((Send(request(0x10000), fds=(Memfd(K),)), Reply()), (start(start_data(16 * K)), Reply()), STOPPED),
+        "dma-logging-page-above-mapping-refused",
+        "Seen in libvfio-user efd091b.",
+    ),
+    logging(
+        "map-below-page-size",
+        "dma-map.any-time",
+        ((start(start_data(16 * K)), Reply()), (Send(request(0x10000), fds=(Memfd(K),)), Reply()), STOPPED),
+        "map-below-log-page-refused",
+        "Seen in libvfio-user efd091b.",
+    ),
+    logging(
+        "start-cut",
+        "security.short-payload",
+        ((start(start_data()[:12]), REFUSED),),
+        "dma-logging-start-cut-padded",
+        "libvfio-user efd091b reads behind the data (lib/libvfio-user.c:1110).",
+    ),
+    logging(
+        "report-cut",
+        "security.short-payload",
+        (
+            STARTED,
+            (feature(DeviceFeature.DMA_LOGGING_REPORT, GET, wire.encode_record(WANTED)[:20], K), REFUSED),
+            STOPPED,
+        ),
+        "dma-logging-report-cut-padded",
+        "libvfio-user efd091b reads behind the data (lib/libvfio-user.c:1059).",
     ),
     logging(
         "ranges-missing",

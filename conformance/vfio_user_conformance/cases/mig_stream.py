@@ -16,7 +16,7 @@ from vfio_user_conformance.cases.mig_data import (
 )
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, NOW, RESET, TAKEN_OR_NOT, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Expectation, Is, Reply, at_least
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Expectation, Is, Reply, Whole, at_least
 from vfio_user_conformance.facts import MAX_XFER, PRE_COPY, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Facts, NotApplicable
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Restart, Send, exchange
@@ -101,6 +101,25 @@ def the_rest(facts: Facts) -> Generator[Exchange, Seen, bytes]:
         if content.size < size:
             return data
     raise NotApplicable(f"the state takes more than {MOST} messages of {size} bytes")
+
+
+def last_part(facts: Facts) -> Conversation:
+    size, exact = min(PART, MAX_XFER.read(facts)), Reply(whole=Whole("a payload of 8 + size bytes", length_problem))
+    yield exchange(to(S.STOP_COPY), Reply())
+    for _ in range(MOST):
+        seen = yield exchange(data_read(size), exact)
+        content = seen.message.payload if isinstance(seen, Received) else None
+        if not isinstance(content, MigDataReadReply) or content.size < size:
+            break
+    yield exchange(RESET, Reply())
+
+
+def length_problem(seen: Received) -> str:
+    """Compare size with what came."""
+    content = seen.message.payload
+    assert isinstance(content, MigDataReadReply)
+    came = seen.message.header.message_size - 16 - content.fixed_size
+    return "" if came == content.size else f"{came} bytes follow, size is {content.size}"
 
 
 def written(facts: Facts, data: bytes) -> Conversation:
@@ -233,6 +252,13 @@ CASES = [
         extended,
         ("write the state and then 16 bytes more", "STOP, RESUMING or ERROR, and the way out by reset"),
         "mig-data-extended-crash",
+    ),
+    stream(
+        "last-part",
+        "mig-data-read.length",
+        last_part,
+        ("read the state, asking for more than is left in the end", "a last reply that ends with the data"),
+        "mig-data-read-padded",
     ),
     odd("read-size-zero", data_read(0), Either(Reply(size=0), ErrorReply()), "mig-data-read-zero-hangs"),
     odd(

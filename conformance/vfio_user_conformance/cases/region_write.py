@@ -19,11 +19,12 @@ from vfio_user_conformance.facts import (
     NotApplicable,
     size_of,
 )
-from vfio_user_conformance.peer import Seen
+from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Send, exchange
 from vfio_user_proto.messages import (
     DeviceWrite,
     RegionInfoFlags,
+    RegionReadReply,
     RegionWriteMultiRequest,
     RegionWriteRequest,
 )
@@ -73,6 +74,20 @@ def read_every_place(facts: Facts) -> Generator[Exchange, Seen, None]:
     for at in range(8):
         for width in (1, 2, 4, 8):
             yield exchange(read(SCRATCH_REGION, SCRATCH + at, width), Reply(data=PATTERN[at : at + width]))
+
+
+def config_bytes(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Single bytes of registers that have more, written as they are."""
+    for offset in (0x04, 0x10, 0x30, 0x3C):
+        seen = yield exchange(read(CONFIG, offset, 1), Reply(count=1))
+        content = seen.message.payload if isinstance(seen, Received) else None
+        if isinstance(content, RegionReadReply):
+            yield exchange(put(CONFIG, offset, content.data), Reply(count=1))
+
+
+def over_the_limit(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """More than any message may hold."""
+    yield exchange(put(CONFIG, 0, bytes(MAX_XFER.read(facts) + 1)), REFUSED)
 
 
 def several(*writes: DeviceWrite, count: int | None = None) -> Send:
@@ -140,13 +155,23 @@ CASES = [
         catches=("read-at-whole-words",),
     ),
     Case(
-        ident="region-write/config-byte",
+        ident="region-write/config-bytes",
         requirement="get-region-info.access-flags",
-        stimulus=(put(CONFIG, 0x3C, b"\x0b"), read(CONFIG, 0x3C, 1)),
-        expect=(Reply(count=1), Reply(count=1)),
+        stimulus="a byte of the command register, of a base address, of the ROM address and of the interrupt line written back",
+        expect="a reply to each",
+        script=config_bytes,
         hazards=frozenset({"write"}),
         catches=("config-byte-refused",),
-        note="libvfio-user efd091b reads more than one byte of such a message for some registers (lib/pci.c:102).",
+        note="libvfio-user efd091b reads more than one byte of such a message for some registers (lib/pci.c:102, 134, 236).",
+    ),
+    Case(
+        ident="region-write/over-the-limit",
+        requirement="read-write.bad-range",
+        stimulus="VFIO_USER_REGION_WRITE of one byte more than max_data_xfer_size, with its data",
+        expect=f"{REFUSED}",
+        script=over_the_limit,
+        in_step=False,
+        catches=("write-over-the-limit-hangs",),
     ),
     Case(
         ident="region-write/limit-read",

@@ -89,7 +89,7 @@ CASES = [
     Case(
         ident="version/major-unknown",
         requirement="version.reply-major",
-        stimulus=Send(propose(major=7)),
+        stimulus=Send(PROPOSAL.replace(version_major=7)),
         expect=REFUSED,
         greet=False,
         catches=("version-major-unchecked",),
@@ -97,7 +97,7 @@ CASES = [
     Case(
         ident="version/refusal-closes",
         requirement="version.refusal-closes",
-        stimulus=(Send(propose(major=7)), Send(PROPOSAL)),
+        stimulus=(Send(PROPOSAL.replace(version_major=7)), Send(PROPOSAL)),
         expect=(REFUSED, HangUp()),
         greet=False,
         catches=("version-refusal-stays",),
