@@ -96,12 +96,13 @@ class Memfd:
 
 @dataclass(frozen=True, eq=False)
 class EventFd:
-    """An eventfd whose counter begins at ``count``."""
+    """An eventfd whose counter begins at ``count``; when it is full, a write to one that is ``blocking`` waits."""
 
     count: int = 0
+    blocking: bool = False
 
     def open(self) -> Handle:
-        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        fd = os.eventfd(0, os.EFD_CLOEXEC | (0 if self.blocking else os.EFD_NONBLOCK))
         if self.count:
             os.eventfd_write(fd, self.count)
         return Handle(fd, os.dup(fd), {"kind": "eventfd", "size": self.count}, lambda: False)
@@ -145,7 +146,7 @@ class Pipe:
 
 @dataclass(frozen=True, eq=False)
 class Odd:
-    """What no command takes: a "socket", a "file" of ``size`` bytes, a "device", a "directory".
+    """What no command takes: a "socket", a "file" of ``size`` bytes, a "device", a "directory", a "broken pipe".
 
     Of a socket the other end stays here, and sees when the last copy is closed.
     """
@@ -163,6 +164,9 @@ class Odd:
                 with tempfile.TemporaryFile() as file:
                     file.truncate(self.size)
                     fd = os.dup(file.fileno())
+            case "broken pipe":
+                reader, fd = os.pipe2(os.O_CLOEXEC)
+                os.close(reader)
             case "device":
                 fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             case _:
@@ -183,7 +187,7 @@ def described(about: Mapping[str, Any]) -> Descriptor:
             return EventFd(size)
         case "pipe":
             return Pipe(size)
-        case "socket" | "file" | "device" | "directory":
+        case "socket" | "file" | "device" | "directory" | "broken pipe":
             return Odd(kind, size)
     raise UsageError(f"a descriptor of the kind {kind!r} cannot be made again")
 

@@ -256,17 +256,30 @@ IO_FDS_ARGSZ = Fact("its argsz", lambda facts: facts.io_fds[WITH_IO_FDS.read(fac
 IRQ = Fact("an interrupt type with eventfds", _first("no interrupt type takes eventfds", lambda facts: _irqs(facts)))
 SEVERAL = Fact(
     "an interrupt type with 3 vectors and more",
-    _first("no interrupt type has 3 vectors", lambda facts: [i for i in _irqs(facts) if facts.irqs[i].count >= 3]),
+    _first("no interrupt type has 3 vectors", lambda facts: _several(facts)),
 )
 SEVERAL_COUNT = Fact("its count", lambda facts: facts.irqs[SEVERAL.read(facts)].count)
 MASKABLE = Fact(
     "a maskable interrupt type with 3 vectors and more",
     _first(
         "no interrupt type has 3 vectors and can be masked",
-        lambda facts: [
-            i for i in _irqs(facts) if facts.irqs[i].count >= 3 and facts.irqs[i].flags & IrqInfoFlags.MASKABLE
-        ],
+        lambda facts: [i for i in _several(facts) if facts.irqs[i].flags & IrqInfoFlags.MASKABLE],
     ),
+)
+ANOTHER_TYPE = Fact(
+    "an interrupt type besides it",
+    _first("one interrupt type takes eventfds", lambda facts: [i for i in _irqs(facts) if i != SEVERAL.read(facts)]),
+)
+RAISED_MASKABLE = Fact(
+    "that it can be masked",
+    _flag(
+        "the interrupt that can be raised cannot be masked",
+        lambda facts: bool(facts.irqs[RAISED_INDEX.read(facts)].flags & IrqInfoFlags.MASKABLE),
+    ),
+)
+THREE_FDS = Fact(
+    "three descriptors per message",
+    _flag("it takes fewer than 3 descriptors with a message", lambda facts: facts.capabilities.max_msg_fds >= 3),
 )
 IRQ_COUNT = Fact("its count", lambda facts: facts.irqs[IRQ.read(facts)].count)
 RESETTABLE = Fact(
@@ -294,6 +307,11 @@ def _has_shadow(record: SubRegion | bytes) -> bool:
 
 def _irqs(facts: Facts) -> list[int]:
     return [index for index, each in facts.irqs.items() if each.flags & IrqInfoFlags.EVENTFD and each.count]
+
+
+def _several(facts: Facts) -> list[int]:
+    """The types with eventfds, of which each vector can be raised again at once, and with three of them or more."""
+    return [i for i in _irqs(facts) if facts.irqs[i].count >= 3 and not facts.irqs[i].flags & IrqInfoFlags.AUTOMASKED]
 
 
 def _raised(facts: Facts) -> list[Interrupt]:

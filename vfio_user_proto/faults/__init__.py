@@ -19,6 +19,8 @@ from vfio_user_proto.faults import (
     passed,
     queries,
     ranges,
+    sequences,
+    signals,
     sizes,
     stateful,
     stream,
@@ -40,6 +42,7 @@ FAULTS: Mapping[str, Fault] = {
         device_dma,
         dma_messages,
         dirty_log,
+        signals,
         stream,
         sizes,
         passed,
@@ -49,6 +52,7 @@ FAULTS: Mapping[str, Fault] = {
         asking,
         writes,
         stateful,
+        sequences,
     )
     for fault in module.FAULTS
 }
