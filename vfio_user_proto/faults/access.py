@@ -129,6 +129,13 @@ class _DiesAfterReset(Responder):
         return die() if self.was_reset else super().dma_map(request, fds)
 
 
+class _NoInterrupts(_DiesAfterReset):
+    """Does not expect that an interrupt is raised after a reset."""
+
+    def device_set_irqs(self, request: DeviceSetIrqsRequest, fds: list[int]) -> Answer:
+        return die() if self.was_reset and _raises(request, NONE) else super().device_set_irqs(request, fds)
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault(
         "set-irqs-reply-with-payload", "The reply repeats the request.", outgoing=longer(Command.DEVICE_SET_IRQS, 20)
@@ -232,5 +239,6 @@ FAULTS: tuple[Fault, ...] = (
         "The reset flag is set for nothing.",
         responder=refuse("device_reset", errno.ENOTSUP),
     ),
+    Fault("reset-then-raise-crash", "A reset disables every interrupt.", responder=_NoInterrupts),
     Fault("reset-then-map-crash", "Nothing is mapped after a reset.", responder=_DiesAfterReset),
 )

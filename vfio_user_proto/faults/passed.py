@@ -1,13 +1,14 @@
 """Faults of descriptors that nobody wants: each stays open in one situation."""
 
 import os
+import select
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from vfio_user_proto import unix
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
-from vfio_user_proto.faults.kit import NO_REPLY, Fault, Watched, respond
+from vfio_user_proto.faults.kit import NO_REPLY, Fault, Watched, die, hang, method, respond, right
 from vfio_user_proto.messages import Command, DeviceSetIrqsRequest, HeaderFlags, MessageType
 from vfio_user_proto.responder import Answer, Responder
 from vfio_user_proto.states import State
@@ -109,6 +110,21 @@ def _fault(what: str, mistake: str, responder: type[Responder]) -> Fault:
     return Fault(f"descriptor-{what}-kept", mistake, responder=responder)
 
 
+def _odd(name: str, mistake: str, ready: int, end: Callable[[], Any]) -> Fault:
+    """Ends so at an eventfd that is a pipe: one that cannot be written where that is what ``ready`` waits for."""
+
+    def setting(self: Any, request: DeviceSetIrqsRequest, fds: list[int]) -> Answer:
+        if fds and unix.kind_of(fds[0]) == "pipe":
+            poll = select.poll()
+            poll.register(fds[0], select.POLLOUT)
+            found = dict(poll.poll(0)).get(fds[0], 0)
+            if not found if ready else found & select.POLLERR:
+                end()
+        return right("device_set_irqs", self, request, fds)
+
+    return Fault(name, mistake, responder=method("device_set_irqs", setting))
+
+
 def _no_reply(self: Any, event: CommandReceived) -> bool:
     return bool(int(event.message.header.flags) & NO_REPLY)
 
@@ -131,6 +147,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault("of-an-interrupt-taken-away", "An eventfd that is taken away stays open.", _forgets("taken")),
     _fault("of-disabled-interrupts", "Eventfds stay open when a type is disabled.", _forgets("disabled")),
     _fault("of-a-lost-client", "Eventfds outlive their client.", _kept(_command(Command.DEVICE_SET_IRQS))),
+    _odd("eventfd-broken-pipe-crash", "Nobody closes the other end (libvfio-user efd091b).", 0, die),
+    _odd("eventfd-full-pipe-hangs", "There is room for a signal (libvfio-user efd091b).", select.POLLOUT, hang),
     Fault("cut-header-keeps-descriptor", "Descriptors of a cut header are forgotten.", connection=_OfHeaders),
     Fault("late-descriptor-kept", "Descriptors come with the first byte.", connection=_OfPayloads),
     Fault(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vfio_user_proto import unix
+from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     Fault,
     accept,
@@ -15,6 +16,7 @@ from vfio_user_proto.faults.kit import (
     die,
     method,
     refuse,
+    respond,
     right,
     stuck,
 )
@@ -126,6 +128,11 @@ def _unmaps(name: str, mistake: str, when: Callable[[DmaUnmapRequest], Any]) -> 
     return _maps(f"unmap-{name}-accepted", mistake, done)
 
 
+def _bitmap(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    unmaps = event.message.header.command == Command.DMA_UNMAP
+    return die() if unmaps and len(event.message.trailing) == 16 else Responder.respond(self, event, fds)
+
+
 FAULTS: tuple[Fault, ...] = (
     _kept("socket"),
     _kept("eventfd"),
@@ -166,6 +173,7 @@ FAULTS: tuple[Fault, ...] = (
     _maps(
         "unmap-argsz-largest-crash", "There is memory for any argsz.", crash("dma_unmap", lambda r: r.argsz >= 1 << 31)
     ),
+    _maps("unmap-bitmap-crash", "A bitmap has room behind the range.", respond(_bitmap)),
     _unmaps("begins-before", "A range ends where its mapping does.", lambda r: r.address == 0xF000),
     _unmaps("size-zero", "A range is named by its address.", lambda r: not r.size),
     _unmaps("everything", "All there is can be unmapped at once.", lambda r: r.size == TOP - 1),

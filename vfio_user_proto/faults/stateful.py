@@ -229,7 +229,20 @@ def _stale(data: bytes, fds: tuple[int, ...], to: CommandReceived | None) -> tup
     return payload(data, data[16:] + bytes(missing)), fds
 
 
+def _reset_in(state: DeviceState) -> Fault:
+    """Dies of a reset in a state."""
+
+    def reset(self: Any, request: None, fds: list[int]) -> Answer:
+        return die() if self.device.state == state else right("device_reset", self, request, fds)
+
+    name = state.name.lower().replace("_", "-")
+    return Fault(
+        f"reset-in-{name}-crash", f"Nothing is reset in {state.name}.", responder=method("device_reset", reset)
+    )
+
+
 FAULTS: tuple[Fault, ...] = (
+    *map(_reset_in, (S.STOP, S.PRE_COPY, S.STOP_COPY, S.RESUMING)),
     *map(_refusal_is_error, (S.RUNNING, S.STOP, S.STOP_COPY, S.RESUMING, S.PRE_COPY)),
     way_refused(S.RESUMING, S.STOP),
     way_refused(S.RESUMING, S.STOP_COPY),

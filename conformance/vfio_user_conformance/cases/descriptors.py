@@ -7,8 +7,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.header import CONFIG, INFO, MAPPED, OVERLAP, UNKNOWN
 from vfio_user_conformance.cases.region_access import PATTERN, write
-from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, TRIGGER, set_irqs
-from vfio_user_conformance.descriptors import LoneEventFd, Pipe
+from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, RAISE, TRIGGER, set_irqs
+from vfio_user_conformance.descriptors import Descriptor, LoneEventFd, Odd, Pipe
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Released, Reply
 from vfio_user_conformance.facts import NUM_IRQS
 from vfio_user_conformance.session import PROPOSAL
@@ -46,6 +46,19 @@ def eventfd(
         expect=(*expect, Released(BELL, under=under)),
         hazards=HAZARDS,
         catches=(f"descriptor-{what}-kept",),
+    )
+
+
+def no_eventfd(what: str, passed: Descriptor, fault: str, note: str) -> Case:
+    """Something that takes bytes, but not as an eventfd does, for an interrupt that is then raised."""
+    return Case(
+        ident=f"descriptors/{what}",
+        requirement="security.validate",
+        stimulus=(set_irqs(EVENTFD | TRIGGER, passed), RAISE),
+        expect=(Either(REFUSED, Reply()), ANYTHING),
+        hazards=HAZARDS,
+        catches=(fault,),
+        note=note,
     )
 
 
@@ -89,4 +102,16 @@ CASES = [
         "set-irqs.eventfd-none",
     ),
     eventfd("of-a-lost-client", "disconnect.close-irq-fds", (ASSIGN,), Disconnect(), ()),
+    no_eventfd(
+        "broken-pipe-as-eventfd",
+        Odd("broken pipe"),
+        "eventfd-broken-pipe-crash",
+        "libvfio-user efd091b is killed by SIGPIPE (lib/irq.c:194).",
+    ),
+    no_eventfd(
+        "full-pipe-as-eventfd",
+        Pipe(1 << 20),
+        "eventfd-full-pipe-hangs",
+        "libvfio-user efd091b waits for ever (lib/irq.c:194).",
+    ),
 ]

@@ -1,5 +1,7 @@
 """VFIO_USER_DMA_UNMAP: exactly one mapping, let go of before the reply."""
 
+import sys
+
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
 from vfio_user_conformance.descriptors import Memfd
@@ -8,6 +10,8 @@ from vfio_user_conformance.steps import Send
 from vfio_user_proto.messages import DmaUnmapRequest
 
 MEMORY = Memfd()
+# Page size and size of a bitmap, as older drafts had them.
+BITMAP = (0x2000).to_bytes(8, sys.byteorder) + (8).to_bytes(8, sys.byteorder)
 
 
 def unmap(address: int, size: int = PAGE, flags: int = 0) -> Send:
@@ -84,5 +88,14 @@ CASES = [
         stimulus=unmap(0x10000, flags=1 << 7),
         expect=ANYTHING,
         catches=("unmap-flags-crash",),
+    ),
+    Case(
+        ident="dma-unmap/with-a-bitmap",
+        requirement="dma-unmap.flags",
+        given=(Send(request(0x10000)),),
+        stimulus=Send(DmaUnmapRequest(argsz=0x1000, flags=1, address=0x10000, size=PAGE), extra=BITMAP),
+        expect=ANYTHING,
+        catches=("unmap-bitmap-crash",),
+        note="Older drafts had a bitmap of dirty pages here, which libvfio-user still answers.",
     ),
 ]

@@ -4,10 +4,12 @@ from errno import EEXIST
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import request
-from vfio_user_conformance.expect import Either, ErrorReply, Reply
-from vfio_user_conformance.facts import RESETTABLE
+from vfio_user_conformance.cases.mig_state import NOW, to
+from vfio_user_conformance.cases.set_irqs import ASSIGN, RAISE
+from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply
+from vfio_user_conformance.facts import MIGRATION, PRE_COPY, RESETTABLE
 from vfio_user_conformance.steps import Send
-from vfio_user_proto.messages import Command
+from vfio_user_proto.messages import Command, DeviceState
 
 CASES = [
     Case(
@@ -37,5 +39,34 @@ CASES = [
         needs=(RESETTABLE,),
         hazards=frozenset({"reset"}),
         catches=("reset-then-map-crash",),
+    ),
+    Case(
+        ident="reset/keeps-eventfds",
+        requirement="reset.keeps",
+        given=(ASSIGN, Send(Command.DEVICE_RESET)),
+        stimulus=RAISE,
+        expect=Either(Reply(), ErrorReply()),
+        needs=(RESETTABLE,),
+        hazards=frozenset({"reset", "irq"}),
+        catches=("reset-then-raise-crash",),
+    ),
+    *(
+        Case(
+            ident=f"reset/in-{way[-1].name}".lower().replace("_", "-"),
+            requirement="reset.keeps",
+            given=(Send(Command.DEVICE_RESET), *map(to, way)),
+            stimulus=(Send(Command.DEVICE_RESET), NOW),
+            expect=(Either(Reply(), ErrorReply()), ANYTHING),
+            needs=(RESETTABLE, MIGRATION, *((PRE_COPY,) if DeviceState.PRE_COPY in way else ())),
+            hazards=frozenset({"reset", "migration"}),
+            catches=(f"reset-in-{way[-1].name}-crash".lower().replace("_", "-"),),
+            note="Whether the state is RUNNING afterwards is said for ERROR only.",
+        )
+        for way in (
+            (DeviceState.STOP,),
+            (DeviceState.PRE_COPY,),
+            (DeviceState.STOP, DeviceState.STOP_COPY),
+            (DeviceState.STOP, DeviceState.RESUMING),
+        )
     ),
 ]
