@@ -1,6 +1,7 @@
 # A guest in real mode: its loads and stores, of every width, through memory and ports, arrive at the bus.
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -138,6 +139,35 @@ def test_a_guest_that_cannot_go_on_is_an_error(machine: MicroVm, bus: GuestBus, 
     machine.load(Bytes(code))
     with pytest.raises(KvmError, match="the guest stopped: KVM_EXIT_"):
         machine.run(bus)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ebfe",  # jmp to itself
+        "bb00d0 8edb a10000 ebfb",  # mov bx, 0xd000; mov ds, bx; mov ax, [0]; jmp back to that: with exits
+    ],
+    ids=["in the kernel", "with exits"],
+)
+def test_a_guest_without_end_is_stopped(machine: MicroVm, bus: GuestBus, code: str) -> None:
+    """After its time, and for good: its memory is gone."""
+    machine.load(Bytes(code))
+    with pytest.raises(KvmError, match=r"the guest did not come to its end within 0\.05 s"):
+        machine.run(bus, timeout=0.05)
+    machine.load(Program())
+    with pytest.raises(KvmError):
+        machine.run(bus)
+
+
+def test_a_short_deadline_is_over_with_its_run(machine: MicroVm, bus: GuestBus) -> None:
+    """What runs later has its own."""
+    machine.load(Program())
+    machine.run(bus, timeout=0.05)
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        machine.load(Program().value(0).repeat(20_000, Program().add_one()).keep(KEPT))
+        machine.run(bus)
+        assert machine.number(KEPT) == 20_000
 
 
 def test_memory_can_be_added_where_the_hole_is(machine: MicroVm, bus: GuestBus, server: Recorder) -> None:

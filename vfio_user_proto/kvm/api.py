@@ -112,17 +112,27 @@ class Vm(_Closing):
         finally:
             os.close(system)
         self._parts: list[Mapping | Vcpu] = []
+        self._slots: list[KvmUserspaceMemoryRegion] = []
 
     def add_memory(self, address: int, size: int) -> Memory:
         """Put ``size`` bytes, whole pages, at a guest address; closed with the machine."""
         memory = Memory(size)
-        slot = sum(isinstance(part, Memory) for part in self._parts)
         self._parts.append(memory)
         region = KvmUserspaceMemoryRegion(
-            slot=slot, guest_phys_addr=address, memory_size=size, userspace_addr=memory.address
+            slot=len(self._slots), guest_phys_addr=address, memory_size=size, userspace_addr=memory.address
         )
         call(self._fd, KvmCall.SET_USER_MEMORY_REGION, wire.encode_record(region))
+        self._slots.append(region)
         return memory
+
+    def take_memory_away(self) -> None:
+        """Take all memory from the guest: a processor that runs finds no instruction any more, and stops for good.
+
+        The one way to stop it from another thread that needs no signal, and so no say in how a program handles signals.
+        """
+        for region in self._slots:
+            call(self._fd, KvmCall.SET_USER_MEMORY_REGION, wire.encode_record(region.replace(memory_size=0)))
+        self._slots.clear()
 
     def add_vcpu(self) -> "Vcpu":
         """Add a processor, in the state of a reset; closed with the machine."""

@@ -1,5 +1,6 @@
 """A micro virtual machine: 64 KiB of memory, one processor in real mode, and a bus for everything else."""
 
+import time
 from collections import Counter
 from types import TracebackType
 from typing import Final, Self
@@ -10,6 +11,7 @@ from vfio_user_proto.errors import KvmError
 from vfio_user_proto.kvm.api import Memory, Vcpu, Vm
 from vfio_user_proto.kvm.bus import GuestBus, Space
 from vfio_user_proto.kvm.program import Program
+from vfio_user_proto.kvm.watchdog import Watchdog
 from vfio_user_proto.model import name_of
 
 SIZE: Final = 1 << 16
@@ -33,6 +35,7 @@ class MicroVm:
             self.memory: Final[Memory] = self.vm.add_memory(0, SIZE)
             self.memory.view[: len(_VECTORS)] = _VECTORS
             self._vcpu: Final[Vcpu] = self.vm.add_vcpu()
+            self._watchdog: Final = Watchdog(self.vm.take_memory_away)
         except KvmError:
             self.vm.close()
             raise
@@ -42,21 +45,33 @@ class MicroVm:
         self.memory.view[START : START + len(program.code)] = program.code
         self._vcpu.start(START)
 
-    def run(self, bus: GuestBus) -> Counter[Space]:
+    def run(self, bus: GuestBus, *, timeout: float = 60.0) -> Counter[Space]:
         """Run until HLT, the accesses going to ``bus``. Returns how often the processor left the kernel for one.
 
-        Raises KvmError where the processor cannot go on, and what the bus raises.
+        Raises KvmError where the processor cannot go on, and what the bus raises. A program that does not end within
+        ``timeout`` seconds is stopped with a KvmError, and the machine runs no other.
         """
+        self._watchdog.arm(time.monotonic() + timeout)
+        try:
+            return self._run(bus)
+        except KvmError:
+            if self._watchdog.barked:
+                raise KvmError(f"the guest did not come to its end within {timeout:g} s") from None
+            raise
+        finally:
+            self._watchdog.disarm()
+
+    def _run(self, bus: GuestBus) -> Counter[Space]:
         exits: Counter[Space] = Counter()
         while (reason := self._vcpu.run()) != KvmExit.HLT:
+            if self._watchdog.barked or reason not in (KvmExit.MMIO, KvmExit.IO):
+                raise KvmError(f"the guest stopped: {name_of(KvmExit, reason)}")
             if reason == KvmExit.MMIO:
                 exits[Space.MEMORY] += 1
                 self._access_memory(bus)
-            elif reason == KvmExit.IO:
+            else:
                 exits[Space.PORTS] += 1
                 self._access_port(bus)
-            else:
-                raise KvmError(f"the guest stopped: {name_of(KvmExit, reason)}")
         return exits
 
     def number(self, address: int) -> int:
@@ -64,6 +79,7 @@ class MicroVm:
         return int.from_bytes(self.memory.view[address : address + 4], "little")
 
     def close(self) -> None:
+        self._watchdog.close()
         self.vm.close()
 
     def __enter__(self) -> Self:
