@@ -85,6 +85,16 @@ def _refusing(when: Callable[[Part], bool]) -> Callable[[Any, int, int], list[Pa
     return parts
 
 
+def _dying(when: Callable[[Part], bool]) -> Callable[[Any, int, int], list[Part]]:
+    def parts(self: Any, address: int, count: int) -> list[Part]:
+        found: list[Part] = self.right(address, count)
+        if any(when(part) for part in found):
+            die()
+        return found
+
+    return parts
+
+
 def _runs_on(self: Any, address: int, count: int) -> list[Part]:
     (region, at, _), *_rest = self.right(address, count)
     return [(region, at, count)]
@@ -140,6 +150,17 @@ def _without_access(self: Any, address: int, count: int) -> list[Part]:
         die()
     found: list[Part] = self.right(address, count)
     return found
+
+
+def _by_the_page(part: Part) -> bool:
+    """What lies in the page behind the ones that the size alone needs."""
+    region, at, count = part
+    return region.offset % 4096 + at + count > -(-region.size // 4096) * 4096
+
+
+def _behind_the_file(part: Part) -> bool:
+    region, at, count = part
+    return region.fd is not None and os.fstat(region.fd).st_size < region.offset + at + count
 
 
 class _Keeps(_Table):
@@ -259,6 +280,17 @@ FAULTS: tuple[Fault, ...] = (
         "dma-read-wraps-in-the-last",
         "An address and a length have a sum (libvfio-user efd091b).",
         _last_used,
+        writes=False,
+    ),
+    _wrong(
+        "dma-mapped-by-the-page",
+        "A mapping begins with a page of its file (libvfio-user efd091b).",
+        _dying(_by_the_page),
+    ),
+    _wrong(
+        "dma-reads-behind-the-file",
+        "A file is as long as its mapping (libvfio-user efd091b).",
+        _dying(_behind_the_file),
         writes=False,
     ),
     _wrong(

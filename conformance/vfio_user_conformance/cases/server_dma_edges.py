@@ -9,16 +9,22 @@ from vfio_user_conformance.cases.server_dma import (
     MEMORY,
     READS_ON,
     UNCHANGED,
+    WHATEVER,
     WRITES_ON,
     mapped,
     no_read,
     no_write,
     read,
+    write,
+    writes,
 )
-from vfio_user_conformance.memory import Piece, WasRead
+from vfio_user_conformance.memory import Holds, Piece, WasRead
+from vfio_user_conformance.steps import exchange
 
 # Where an access begins that goes on behind the highest address.
 TOP = 2**64 - PAGE
+# A mapping that goes on where the file ends, which a server may refuse.
+LONGER_THAN_FILE = exchange(mapped(MEMORY, BASE, 16 * PAGE), WHATEVER)
 
 CASES = [
     no_write(
@@ -40,6 +46,22 @@ CASES = [
         Piece(0x100, 0x100),
         "dma-reads-without-access",
         requirement="dma-map.access",
+    ),
+    writes(
+        "offset-in-page",
+        (mapped(MEMORY, BASE, 2 * PAGE, offset=0x800),),
+        write(BASE + 0x1F00, 0x100),
+        Holds(MEMORY, (Piece(0x2700, 0x100),)),
+        fault="dma-mapped-by-the-page",
+    ),
+    no_read(
+        "behind-the-file",
+        (),
+        BASE + 12 * PAGE,
+        Piece(0, 0x100),
+        "dma-reads-behind-the-file",
+        requirement="security.validate",
+        before=(LONGER_THAN_FILE,),
     ),
     moves(
         "read-above-its-own-limit",
