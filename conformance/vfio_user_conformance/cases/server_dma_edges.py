@@ -8,6 +8,7 @@ from vfio_user_conformance.cases.server_dma import (
     BASE,
     MEMORY,
     READS_ON,
+    SPARE,
     UNCHANGED,
     WHATEVER,
     WRITES_ON,
@@ -16,14 +17,16 @@ from vfio_user_conformance.cases.server_dma import (
     no_write,
     read,
     write,
-    writes,
 )
+from vfio_user_conformance.facts import DMA_WRITE
 from vfio_user_conformance.memory import Holds, Piece, WasRead
 from vfio_user_conformance.steps import exchange
+from vfio_user_conformance.story import story
 
 # Where an access begins that goes on behind the highest address.
 TOP = 2**64 - PAGE
-# A mapping that goes on where the file ends, which a server may refuse.
+# A server may refuse a mapping that begins inside a page, and one that goes on where its file ends.
+INSIDE_A_PAGE = exchange(mapped(MEMORY, BASE, 2 * PAGE, offset=0x800), WHATEVER)
 LONGER_THAN_FILE = exchange(mapped(MEMORY, BASE, 16 * PAGE), WHATEVER)
 
 CASES = [
@@ -47,12 +50,15 @@ CASES = [
         "dma-reads-without-access",
         requirement="dma-map.access",
     ),
-    writes(
-        "offset-in-page",
-        (mapped(MEMORY, BASE, 2 * PAGE, offset=0x800),),
-        write(BASE + 0x1F00, 0x100),
-        Holds(MEMORY, (Piece(0x2700, 0x100),)),
-        fault="dma-mapped-by-the-page",
+    story(
+        "server-dma/write-offset-in-page",
+        "dma-map.file-offset",
+        INSIDE_A_PAGE,
+        exchange(write(BASE + 0x1F00, 0x100), (WHATEVER, Holds(MEMORY, (Piece(0x2700, 0x100),), if_done=True))),
+        WRITES_ON,
+        given=(SPARE,),
+        needs=(DMA_WRITE,),
+        catches=("dma-mapped-by-the-page",),
     ),
     no_read(
         "behind-the-file",
