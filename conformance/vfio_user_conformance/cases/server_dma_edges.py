@@ -7,6 +7,7 @@ from vfio_user_conformance.cases.server_dma import (
     ALL,
     BASE,
     MEMORY,
+    OTHER,
     READS_ON,
     SPARE,
     UNCHANGED,
@@ -54,7 +55,9 @@ CASES = [
         "server-dma/write-offset-in-page",
         "dma-map.file-offset",
         INSIDE_A_PAGE,
-        exchange(write(BASE + 0x1F00, 0x100), (WHATEVER, Holds(MEMORY, (Piece(0x2700, 0x100),), if_done=True))),
+        exchange(
+            write(BASE + 0x1F00, 0x100), (WHATEVER, Holds(MEMORY, (Piece(0x2700, 0x100),), if_done=True), Holds(OTHER))
+        ),
         WRITES_ON,
         given=(SPARE,),
         needs=(DMA_WRITE,),
