@@ -246,6 +246,18 @@ def test_each_command_is_answered_once(pair: ConnectionPair) -> None:
         pair.server.reply(first)
 
 
+@pytest.mark.parametrize(("size", "pieces"), [(4, 1), (1 << 20, 2)])
+def test_large_data_is_sent_from_where_it_is(pair: ConnectionPair, size: int, pieces: int) -> None:
+    """A message of two pieces is as good as one of one; the second piece is the data itself, not a copy."""
+    request = pair.command(Role.CLIENT, Command.REGION_READ, RegionReadRequest(count=size))
+    payload = RegionReadReply(data=bytes(size))
+    outgoing = pair.server.reply(request, payload)
+    assert outgoing is not None
+    assert len(outgoing.parts) == pieces
+    assert (outgoing.parts[-1] is payload.data) == (pieces == 2)
+    assert outgoing.data == wire.build(Command.REGION_READ, payload, message_id=1, flags=1)
+
+
 def test_command_that_wants_no_reply_may_be_answered_into_the_void(pair: ConnectionPair) -> None:
     request = pair.command(Role.CLIENT, Command.DEVICE_RESET, no_reply=True)
 

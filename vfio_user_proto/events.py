@@ -34,8 +34,13 @@ Event = CommandReceived | ReplyReceived | Closed
 
 
 class Outgoing(NamedTuple):
-    """Bytes to send, the descriptors that go with the first of them, and the id to wait for."""
+    """A message to send, in one piece or two, the descriptors that go with its first byte, and the id to wait for."""
 
-    data: bytes
+    parts: tuple[bytes, ...]
     fds: tuple[int, ...] = ()
     message_id: int = 0
+
+    @property
+    def data(self) -> bytes:
+        """The whole message."""
+        return b"".join(self.parts)

@@ -14,7 +14,7 @@ from vfio_user_proto.channel import Channel
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.device import Device
 from vfio_user_proto.errors import RemoteProtocolError
-from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
+from vfio_user_proto.events import CommandReceived, Event, Outgoing, ReplyReceived
 from vfio_user_proto.interrupts import Interrupts
 from vfio_user_proto.loop import READABLE, Loop
 from vfio_user_proto.memory import DmaMap
@@ -202,9 +202,12 @@ class Session:
         answer = self._connection
         reply = answer.error(event, refused) if refused else answer.reply(event, payload, fds=sending)
         if self._options.outgoing is not None:
-            self._send(self._main, *(reply[:2] if reply is not None else (b"", ())), event)
+            whole = reply or Outgoing(())  # b"" where the command wants no reply
+            self._send(self._main, whole.data, whole.fds, event)
         elif reply is not None:
-            self._main.send(reply.data, reply.fds)
+            self._main.send(reply.parts[0], reply.fds)
+            for part in reply.parts[1:]:
+                self._main.send(part)
         if event.message.header.command == _VERSION:
             self._greeted()
 

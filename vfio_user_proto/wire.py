@@ -54,13 +54,13 @@ class Plan(NamedTuple):
     """How one record is decoded and encoded.
 
     ``decode(data, at, end)`` returns the record and where it ended; ``encode(value)`` its bytes; ``build`` those of a
-    message with it, from the values of the header but its size.
+    message with it, from the values of the header but its size, the open field apart.
     """
 
     record: type[Record]
     decode: Callable[[bytes, int, int], tuple[Any, int]]
     encode: Callable[[Any], bytes]
-    build: Callable[[Any, int, int, int, int], bytes]
+    build: Callable[[Any, int, int, int, int], tuple[bytes, bytes]]
     fixed: struct.Struct
 
 
@@ -113,7 +113,7 @@ def build(value, message_id, command, flags, error):
     tail = {tail}
     size = {message.size} + len(tail)
     try:
-        return pack_message(message_id, command, size, flags, error, {values_of}) + tail
+        return pack_message(message_id, command, size, flags, error, {values_of}), tail
     except fault:
         wrong(value, message_id, command, size, flags, error)
 """
@@ -282,7 +282,6 @@ CURRENT: Final = dialect_of(messages)
 _decode_header, _unpack_header = plan_of(Header).decode, plan_of(Header).fixed.unpack_from
 _encode_header, _make_header = plan_of(Header).encode, Header._make
 _new_message = tuple.__new__
-_pack_header = plan_of(Header).fixed.pack
 _FLAGS: Final = _Known(HeaderFlags)
 
 
@@ -334,12 +333,14 @@ def encode(message: Message) -> bytes:
 
 def build(command: int, payload: Record | None = None, *, message_id: int = 0, flags: int = 0, error: int = 0) -> bytes:
     """The bytes of one right message: the header's size is that of the message. Raises EncodeError."""
+    return b"".join(parts(command, payload, message_id, flags, error))
+
+
+def parts(command: int, payload: Record | None, message_id: int, flags: int, error: int) -> tuple[bytes, bytes]:
+    """What ``build`` returns in two pieces: the second, which ends the message, is the open field of ``payload`` itself."""
     if payload is not None:
         return plan_of(type(payload)).build(payload, message_id, command, flags, error)
-    try:
-        return _pack_header(message_id, command, HEADER_SIZE, flags, error)
-    except struct.error:
-        return _encode_header(_make_header(message_id, command, HEADER_SIZE, flags, error))
+    return _encode_header(_make_header(message_id, command, HEADER_SIZE, flags, error)), b""
 
 
 def split(data: bytes) -> Iterator[bytes]:
