@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from shadow_sample import ID, KINDS, REPLY, SIZE
 
-from vfio_user_proto import launch
+from vfio_user_proto import launch, wire
 from vfio_user_proto.client import Client
 from vfio_user_proto.device import IoFds
+from vfio_user_proto.devices.pci import BAR0, CONFIG
 from vfio_user_proto.kvm import GuestBus, InKernel, MicroVm, Program, Space, Via, why_not
 from vfio_user_proto.messages import IoFdType, ShadowIoeventfdSubRegion
 
@@ -21,7 +23,7 @@ pytestmark = [
     pytest.mark.usefixtures("no_leak"),
     pytest.mark.skipif(not SAMPLE, reason=f"{VARIABLE} does not name a built samples/shadow_ioeventfd_server"),
 ]
-BAR0, SIZE, BASE = 0, 4096, 0xD0000
+BASE = 0xD0000
 
 
 class Sample:
@@ -76,6 +78,16 @@ def sample() -> Iterator[Sample]:
         assert process.poll() is None, process.exit_text()
         for fd in made.fds:
             os.close(fd)
+
+
+def test_its_answer_is_the_one_that_our_device_gives(sample: Sample) -> None:
+    """Byte by byte: what tests/test_shadow_sample.py expects of our server is what the sample does."""
+    with sample.client.region_io_fds(BAR0, SIZE) as found:
+        assert wire.encode_record(found.reply) == REPLY
+        assert [fd.kind for fd in found.fds] == KINDS
+        assert found.fds[1].size == SIZE
+    assert sample.client.region_info(BAR0).size == SIZE
+    assert sample.client.region_read(CONFIG, 0, 4) == ID
 
 
 def test_its_record_has_48_bytes_and_both_descriptors(sample: Sample) -> None:
