@@ -6,8 +6,8 @@ from vfio_user_conformance.cases.dma_messages import LARGE, announced, moves, pr
 from vfio_user_conformance.cases.server_dma import (
     ALL,
     BASE,
+    BEYOND,
     MEMORY,
-    OTHER,
     READS_ON,
     SPARE,
     UNCHANGED,
@@ -20,14 +20,16 @@ from vfio_user_conformance.cases.server_dma import (
     write,
 )
 from vfio_user_conformance.facts import DMA_WRITE
-from vfio_user_conformance.memory import Holds, Piece, WasRead
+from vfio_user_conformance.memory import Holds, Pages, Piece, WasRead
 from vfio_user_conformance.steps import exchange
 from vfio_user_conformance.story import story
 
 # Where an access begins that goes on behind the highest address.
 TOP = 2**64 - PAGE
+# Large enough to lie side by side where a server maps them.
+NEIGHBOUR = Pages(LARGE.size, seed=2)
 # A server may refuse a mapping that begins inside a page, and one that goes on where its file ends.
-INSIDE_A_PAGE = exchange(mapped(MEMORY, BASE, 2 * PAGE, offset=0x800), WHATEVER)
+INSIDE_A_PAGE = exchange(mapped(LARGE, BASE, 0x100000, offset=0x800), WHATEVER)
 LONGER_THAN_FILE = exchange(mapped(MEMORY, BASE, 16 * PAGE), WHATEVER)
 
 CASES = [
@@ -56,10 +58,11 @@ CASES = [
         "dma-map.file-offset",
         INSIDE_A_PAGE,
         exchange(
-            write(BASE + 0x1F00, 0x100), (WHATEVER, Holds(MEMORY, (Piece(0x2700, 0x100),), if_done=True), Holds(OTHER))
+            write(BASE + 0xFFF00, 0x100),
+            (WHATEVER, Holds(LARGE, (Piece(0x100700, 0x100),), if_done=True), Holds(NEIGHBOUR)),
         ),
         WRITES_ON,
-        given=(SPARE,),
+        given=(SPARE, mapped(NEIGHBOUR, 2 * BEYOND)),
         needs=(DMA_WRITE,),
         catches=("dma-mapped-by-the-page",),
     ),
