@@ -32,6 +32,14 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "nor accepts descriptors can use the whole device.",
         ),
         Requirement(
+            "region.mapped-bytes",
+            "should",
+            "server",
+            "Region Information",
+            "A mapping and the commands reach the same bytes of a region: what was stored into the mapping is read by "
+            "a command, and what a command wrote is in the mapping.",
+        ),
+        Requirement(
             "region.sparse-when-partial",
             "should",
             "server",

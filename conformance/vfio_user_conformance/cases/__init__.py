@@ -27,6 +27,7 @@ SECTIONS = (
     "set_irqs_masks",
     "set_irqs_device",
     "region_access",
+    "region_mapped",
     "region_write",
     "config_space",
     "server_dma",
