@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("vfio_user_proto.cli.serve", "run the reference server"),
     "info": ("vfio_user_proto.cli.info", "print what a server offers"),
     "call": ("vfio_user_proto.cli.call", "send one command to a server"),
+    "proxy": ("vfio_user_proto.cli.proxy", "sit between a client and a server, and record what they say"),
     "conformance": ("vfio_user_proto.cli.conformance", "judge a server against the specification"),
     "fuzz": ("vfio_user_proto.cli.fuzz", "look for input that a server does not survive"),
     "bench": ("vfio_user_proto.cli.bench", "measure what the mechanisms cost"),

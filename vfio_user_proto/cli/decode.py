@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from vfio_user_proto import trace, wire
 from vfio_user_proto.errors import DecodeError, UsageError
+from vfio_user_proto.export import pcapng
 from vfio_user_proto.trace import Captured
 
 _ABOUT_DECODE: Final = """Print vfio-user messages as a person reads them, or as JSON. An input is a file, hexadecimal
@@ -36,6 +37,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one JSON object per line and message, for encode and programs"
     )
+    parser.add_argument("--pcapng", metavar="FILE", help="write the messages into a file for Wireshark instead")
     parser.add_argument("--draft", choices=DRAFTS, help="messages of a draft of the protocol instead; as text only")
     parser.set_defaults(run=decode)
     parser = subparsers.add_parser("encode", help="turn described messages into bytes", description=_ABOUT_ENCODE)
@@ -58,6 +60,8 @@ class Found(NamedTuple):
 
 def decode(options: argparse.Namespace) -> int:
     """Print every message. What cannot be read is told on standard error, and makes the status 2 at the end."""
+    if options.pcapng:
+        return _for_wireshark(options)
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if options.draft and options.json:
         raise UsageError("--draft goes without --json: what it prints is for people")
@@ -81,13 +85,32 @@ def decode(options: argparse.Namespace) -> int:
         elif not options.json and not found.problem:
             separator = "\n" if count > 1 else ""
             shown = trace.describe(found.data, color=color, dialect=dialect)
-            print(f"{separator}{found.place}{_sender(found.captured)}\n{shown}")
+            print(f"{separator}{found.place}{sender_of(found.captured)}\n{shown}")
         if problem:
             sys.stdout.flush()
             print(f"vfio-user: {found.place}: {problem}", file=sys.stderr)
             status = 2
     if not count:
         raise UsageError("nothing to decode: the input is empty")
+    return status
+
+
+def _for_wireshark(options: argparse.Namespace) -> int:
+    """Write a capture file; what cannot be read is told on standard error, and makes the status 2 at the end."""
+    status = 0
+    packets = []
+    for found in _inputs(options.inputs or ["-"]):
+        if found.problem:
+            print(f"vfio-user: {found.place}: {found.problem}", file=sys.stderr)
+            status = 2
+        elif found.head is None:
+            about = found.captured or Captured("client", found.data)
+            packets.append(pcapng.Packet(found.data, about.sender == "client", about.t or 0.0, about.fd_count))
+    try:
+        Path(options.pcapng).write_bytes(pcapng.write(packets))
+    except OSError as error:
+        raise UsageError(f"{options.pcapng}: {error.strerror}") from None
+    print(f"{options.pcapng}: {len(packets)} messages", file=sys.stderr)
     return status
 
 
@@ -98,7 +121,7 @@ def _about(captured: Captured | None) -> dict[str, Any]:
     return about if captured.t is None else {**about, "t": captured.t}
 
 
-def _sender(captured: Captured | None) -> str:
+def sender_of(captured: Captured | None) -> str:
     """ ": from client, 1 descriptor (memfd of 4096 bytes)" """
     if captured is None:
         return ""

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         if options.terminal is not None:
             if device is not SerialDevice:
                 raise UsageError("--terminal is for --device serial")
-            device = partial(SerialDevice, opened.enter_context(_listen(options.terminal, opened)))
+            device = partial(SerialDevice, opened.enter_context(listen(options.terminal, opened)))
         server = opened.enter_context(closing(Server(device, settings)))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: server.stop())
@@ -75,13 +75,13 @@ def run(options: argparse.Namespace) -> int:
                 server.add(sock)
             server.run(once=options.once)
             return 0
-        server.listen(_listen(options.socket_path, opened))
+        server.listen(listen(options.socket_path, opened))
         print(f"listening on {options.socket_path}", file=sys.stderr, flush=True)
         server.run(once=options.once)
     return 0
 
 
-def _listen(path: str, opened: ExitStack) -> socket.socket:
+def listen(path: str, opened: ExitStack) -> socket.socket:
     """A listening socket, whose path is removed at the end, unless something else is there by then."""
     sock = unix.listen(path)
     ours = os.lstat(path)

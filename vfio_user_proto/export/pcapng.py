@@ -31,13 +31,18 @@ class Packet(NamedTuple):
 
 def write(packets: Iterable[Packet]) -> bytes:
     """The bytes of a capture file; its own integers, like those of the messages, have the byte order of the host."""
-    return b"".join(
-        [
-            _block(_SECTION, struct.pack("=IHHq", 0x1A2B3C4D, 1, 0, -1)),
-            _block(_INTERFACE, struct.pack("=HHI", LINKTYPE_USER0, 0, LONGEST)),
-            *(_block(_PACKET, _packet(packet)) for packet in packets),
-        ]
-    )
+    return head() + b"".join(map(block_of, packets))
+
+
+def head() -> bytes:
+    """What a file begins with."""
+    section = _block(_SECTION, struct.pack("=IHHq", 0x1A2B3C4D, 1, 0, -1))
+    return section + _block(_INTERFACE, struct.pack("=HHI", LINKTYPE_USER0, 0, LONGEST))
+
+
+def block_of(packet: Packet) -> bytes:
+    """What a file goes on with, packet by packet."""
+    return _block(_PACKET, _packet(packet))
 
 
 def _packet(packet: Packet) -> bytes:

@@ -65,9 +65,8 @@ def read_capture(path: str | os.PathLike[str]) -> Capture:
 def write_capture(path: str | os.PathLike[str], capture: Capture) -> None:
     """Write a file, whole or not at all. Raises UsageError."""
     name = os.fspath(path)
-    lines = [capture.head] if capture.head else []
-    lines += [_as_json(message) for message in capture.messages]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
+    head = [json.dumps(capture.head) + "\n"] if capture.head else []
+    text = "".join([*head, *map(line_of, capture.messages)])
     try:
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(name) or ".", prefix=".", suffix=".part")
         try:
@@ -122,6 +121,7 @@ def parse_line(line: str, name: str, number: int) -> Captured | Mapping[str, Any
     return Captured(sender, data, fds, t, number)
 
 
-def _as_json(message: Captured) -> dict[str, Any]:
+def line_of(message: Captured) -> str:
+    """The line that ``parse_line`` reads, with its end."""
     content: dict[str, Any] = {"from": message.sender, "fds": message.fds, "hex": message.data.hex()}
-    return content if message.t is None else {**content, "t": message.t}
+    return json.dumps(content if message.t is None else {**content, "t": message.t}) + "\n"
