@@ -15,7 +15,7 @@ def keep(result: Result, report: Report, folder: Path) -> Result:
 
     Beside what every evidence file says, the head has ``side``, who was judged, "server" or "client"; ``connects``, the
     numbers of the messages before which a connection was made; and ``cuts``, for each message that was written in pieces the
-    bytes that it was cut at.
+    bytes that it was cut at. Where a sequence of moves was found it has that as ``script``.
     """
     if result.outcome not in FINDINGS:
         return result
@@ -33,6 +33,7 @@ def keep(result: Result, report: Report, folder: Path) -> Result:
         "stderr": result.stderr,
         "connects": [number for number, each in enumerate(result.messages) if each.get("connect")],
         "cuts": {str(number): each["cuts"] for number, each in enumerate(result.messages) if "cuts" in each},
+        **({"script": list(result.script)} if result.script else {}),
     }
     path = folder / f"{result.ident.replace('/', '.')}.jsonl"
     write_capture(path, Capture(head, tuple(captured(each) for each in result.messages)))

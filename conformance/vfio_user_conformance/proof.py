@@ -7,6 +7,8 @@ from typing import Any
 from vfio_user_conformance.case import Case, catalogue
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.model.catalogue import RULES
+from vfio_user_conformance.model.rule import Rule
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.profile import HAZARDS, load
 from vfio_user_conformance.target import Respawn, Serve, builtin
@@ -91,11 +93,12 @@ def prove(serving: Serving, cases: list[Case]) -> Iterator[Proof]:
 
 
 def gaps() -> list[str]:
-    """Cases without a fault, faults without a case, and names of faults that do not exist."""
+    """Cases without a fault, faults without a case or a rule of the model, and names of faults that do not exist."""
     every = catalogue()
-    named = {fault: ident for ident, case in every.items() for fault in case.catches}
+    judges: dict[str, Case | Rule] = {**RULES, **every}
+    named = {fault: ident for ident, judge in judges.items() for fault in judge.catches}
     return [
         *(f"case {ident} names no fault" for ident, case in every.items() if not case.catches),
-        *(f"case {ident} names the unknown fault {fault}" for fault, ident in named.items() if fault not in FAULTS),
-        *(f"no case names the fault {fault}" for fault in FAULTS if fault not in named),
+        *(f"{ident} names the unknown fault {fault}" for fault, ident in named.items() if fault not in FAULTS),
+        *(f"no case and no rule names the fault {fault}" for fault in FAULTS if fault not in named),
     ]

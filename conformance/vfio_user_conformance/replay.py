@@ -10,10 +10,13 @@ from vfio_user_conformance.case import Case, catalogue
 from vfio_user_conformance.descriptors import described
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.expect import Asked
+from vfio_user_conformance.model.again import every
+from vfio_user_conformance.model.catalogue import moves_of
 from vfio_user_conformance.peer import HungUp, OutOfStep, Peer, Received
 from vfio_user_conformance.profile import HAZARDS
 from vfio_user_conformance.session import Gone, NoSession, Session, Unanswered
 from vfio_user_conformance.verdict import EXECUTED, FINDINGS, Outcome
+from vfio_user_conformance.words import plural
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import DecodeError, TargetError, UsageError
@@ -36,6 +39,8 @@ def replay(capture: Capture, bench: Bench) -> Replayed:
         raise UsageError("this is what a client did, and only the client can do it again")
     case = catalogue().get(str(capture.head.get("case")))
     try:
+        if "script" in capture.head:
+            return _sequence(capture, bench)
         return _traffic(capture, bench) if case is None else _case(case, capture, bench)
     finally:
         bench.target.close()
@@ -54,6 +59,21 @@ def _case(case: Case, capture: Capture, bench: Bench) -> Replayed:
         return Replayed(f"fixed: {result.outcome}{other}", 0)
     same = "still" if result.outcome == capture.head.get("outcome") else f"was {capture.head.get('outcome')}, now"
     return Replayed(f"{same} {result.outcome}: {result.reason}{other}", 1)
+
+
+def _sequence(capture: Capture, bench: Bench) -> Replayed:
+    """Do the moves of a stateful run again, and judge the replies as it did."""
+    moves, ident = moves_of(capture.head["script"]), capture.head.get("case")
+    bench.survey()
+    found = every(replace(bench, allow=frozenset(HAZARDS)), moves)
+    results = [each.result for each in found if each.result.outcome in FINDINGS]
+    same = [each for each in results if each.ident == ident]
+    if same:
+        return Replayed(f"still {same[-1].outcome}: {same[-1].reason}", 1)
+    if results:
+        text = f"{results[-1].outcome} of {results[-1].ident}: {results[-1].reason}"
+        return Replayed(f"was {capture.head.get('outcome')}, now {text}", 1)
+    return Replayed(f"fixed: {plural(len(moves), 'move')}, as the model has it", 0)
 
 
 def _traffic(capture: Capture, bench: Bench) -> Replayed:

@@ -59,7 +59,8 @@ class Result:
 
     ``came`` is what was seen. ``broken`` is the requirement that was not met, which may be a more general one than the case's
     own. ``messages`` is the conversation in the form of the capture format; ``known`` the reason from the list of known
-    findings, or ""; ``evidence`` the file that holds it all, or "".
+    findings, or ""; ``evidence`` the file that holds it all, or "". ``script`` is the sequence that a stateful run found, as
+    data, and ``steps`` the same in words.
     """
 
     ident: str
@@ -77,6 +78,8 @@ class Result:
     stderr: str = ""
     known: str = ""
     evidence: str = ""
+    script: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    steps: tuple[str, ...] = ()
 
     def finding(self, strict: bool) -> bool:
         """Whether it counts against the target: with ``strict`` a deviation does too. Known findings do not."""
@@ -98,6 +101,9 @@ class Known:
 
     def matches(self, ident: str) -> bool:
         return fnmatchcase(ident, self.case)
+
+    def covers(self, ident: str, outcome: Outcome) -> bool:
+        return self.matches(ident) and self.outcome is outcome
 
     def holds(self, today: date) -> bool:
         return self.expires is None or today < self.expires
@@ -191,7 +197,7 @@ def compare(
     stale = [f"{one.case}: expired on {one.expires}" for one in known if not one.holds(today)]
     known = [one for one in known if one.holds(today)]
     for result in results:
-        entry = next((one for one in known if one.matches(result.ident) and one.outcome is result.outcome), None)
+        entry = next((one for one in known if one.covers(result.ident, result.outcome)), None)
         marked.append(result if entry is None else replace(result, known=entry.reason))
     for one in known:
         if not any(one.matches(ident) for ident in every):

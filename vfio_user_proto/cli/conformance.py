@@ -1,20 +1,13 @@
 """``vfio-user conformance``: judge a server against the specification, and compare what came of it."""
 
 import argparse
-import difflib
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vfio_user_proto import program
-from vfio_user_proto.cli import conformance_client, reporting
+from vfio_user_proto.cli import conformance_client, conformance_model, judged, reporting
 from vfio_user_proto.errors import UsageError
-
-if TYPE_CHECKING:
-    from vfio_user_conformance.driver import Bench
-    from vfio_user_conformance.target import Serve
 
 
 def register(subparsers: Any) -> None:
@@ -23,6 +16,7 @@ def register(subparsers: Any) -> None:
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _register_server(kinds)
     conformance_client.register(kinds)
+    conformance_model.register(kinds)
     listing = kinds.add_parser("list", help="print every case")
     listing.add_argument("patterns", nargs="*", metavar="PATTERN", help="an ident, its beginning, or a requirement")
     listing.add_argument(
@@ -34,7 +28,7 @@ def register(subparsers: Any) -> None:
         "replay", help="do again what an evidence file holds: 0 fixed, 1 still wrong, 4 impossible"
     )
     again.add_argument("file", metavar="FILE")
-    _add_target(again)
+    judged.add_arguments(again)
     again.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
     again.set_defaults(run=run_replay)
     proof = kinds.add_parser("prove", help="show that each case catches its faults, and the right server passes")
@@ -63,7 +57,7 @@ def _register_server(kinds: Any) -> None:
         description="Run the cases against a server; the built-in reference server where neither --socket nor --spawn is "
         "given. Exit status: 0 conforming, 1 not conforming, 3 no target, 4 nothing was run.",
     )
-    _add_target(parser)
+    judged.add_arguments(parser)
     parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these cases")
     parser.add_argument("--allow", default="", metavar="HAZARD,…", help="reset, irq, migration, write, stress, or all")
     parser.add_argument(
@@ -71,25 +65,6 @@ def _register_server(kinds: Any) -> None:
     )
     reporting.add_arguments(parser)
     parser.set_defaults(run=run_server)
-
-
-def _add_target(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="a server that runs already")
-    where.add_argument(
-        "--spawn", metavar="COMMAND", help="a server to start; {socket} stands for the path to listen on"
-    )
-    parser.add_argument(
-        "--respawn", choices=("case", "death", "never"), default="case", help="when to start a fresh one"
-    )
-    parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in server, to see it found")
-    parser.add_argument(
-        "--timeout-multiplier",
-        type=_multiplier,
-        default=1.0,
-        metavar="X",
-        help="for slow targets; 0 waits for ever (1)",
-    )
 
 
 def run_server(options: argparse.Namespace) -> int:
@@ -101,7 +76,7 @@ def run_server(options: argparse.Namespace) -> int:
         raise UsageError("--jobs needs a target for each: --spawn, or the built-in one")
     reporting.check(options)
     chosen = select(options.select)
-    bench = _bench(options)
+    bench = judged.bench(options)
     report = runner.run(bench, chosen, options.jobs, strict=options.strict)
     return reporting.conclude(options, "server", report, bench.facts.profile, catalogue())
 
@@ -170,7 +145,7 @@ def run_replay(options: argparse.Namespace) -> int:
     from vfio_user_conformance.replay import replay
     from vfio_user_proto.trace import read_capture
 
-    done = replay(read_capture(options.file), _bench(options))
+    done = replay(read_capture(options.file), judged.bench(options))
     print(f"{options.file}: {done.text}")
     return done.status
 
@@ -178,9 +153,13 @@ def run_replay(options: argparse.Namespace) -> int:
 def run_prove(options: argparse.Namespace) -> int:
     """Show that the suite finds what it is there to find; 1 where it does not."""
     from vfio_user_conformance.case import select
+    from vfio_user_conformance.model import proof as of_model
     from vfio_user_conformance.proof import MODES, gaps, prove
 
-    proofs = list(prove(_serving, select(options.patterns)))
+    rules = of_model.select(options.patterns)
+    patterns = [pattern for pattern in options.patterns if not of_model.is_for_rules(pattern)]
+    proofs = list(prove(judged.serving, select(patterns))) if patterns or not rules or not options.patterns else []
+    proofs += of_model.prove(judged.serving, rules)
     missing = gaps()
     if options.json:
         print(json.dumps([proof.as_dict() for proof in proofs], indent=1))
@@ -191,65 +170,12 @@ def run_prove(options: argparse.Namespace) -> int:
                 who = f"the fault {proof.fault} was not caught" if proof.fault else right
                 print(f"{proof.result.ident}: {who}: {proof.result.outcome} {proof.result.reason}")
         faults = sum(bool(proof.fault) for proof in proofs)
-        print("\n".join([*missing, f"the right server in {len(MODES)} modes; {faults} faults, each against its case"]))
+        print("\n".join([*missing, f"the right server in {len(MODES)} modes; {faults} faults, each against what names it"]))
     return 0 if not missing and all(proof.holds for proof in proofs) else 1
-
-
-def _bench(options: argparse.Namespace) -> "Bench":
-    """The target that the options name, with its profile."""
-    from vfio_user_conformance import target
-    from vfio_user_conformance.driver import Bench
-    from vfio_user_conformance.facts import Facts
-    from vfio_user_conformance.peer import Timing
-    from vfio_user_conformance.profile import Profile, allowed, load
-
-    respawn = target.Respawn(options.respawn)
-    if options.fault and (options.socket or options.spawn):
-        raise UsageError("--fault is for the built-in server")
-    if options.socket:
-        chosen = target.Respawned(program.Attached(options.socket), respawn)
-    elif options.spawn:
-        chosen = target.Respawned(program.spawned(options.spawn), respawn)
-    else:
-        fault = ("--fault", _known_fault(options.fault)) if options.fault else ()
-        chosen = target.builtin(_serving(fault), shlex.join(["vfio-user", "serve", *fault]), respawn)
-    builtin = not (options.socket or options.spawn)
-    profile = load(options.profile) if options.profile else load("builtin") if builtin else Profile()
-    try:
-        allow = profile.allow | allowed([name for name in getattr(options, "allow", "").split(",") if name])
-    except ValueError as error:
-        raise UsageError(f"--allow: {error}") from None
-    return Bench(chosen, Facts(profile=profile), allow, Timing.scaled(options.timeout_multiplier))
-
-
-def _known_fault(name: str) -> str:
-    from vfio_user_proto.faults import FAULTS
-
-    if name not in FAULTS:
-        near = difflib.get_close_matches(name, FAULTS, 1)
-        raise UsageError(f"no fault {name!r}{f'; did you mean {near[0]}?' if near else ''}")
-    return name
-
-
-def _serving(options: tuple[str, ...]) -> "Serve":
-    """The reference server with these options of ``vfio-user serve``, as a function of the path to listen on."""
-    from vfio_user_proto.cli import serve
-
-    parser = argparse.ArgumentParser()
-    serve.register(parser.add_subparsers())
-    parsed = parser.parse_args(["serve", "--socket-path", "", *options])
-    return lambda path: serve.run(argparse.Namespace(**{**vars(parsed), "socket_path": path}))
 
 
 def _jobs(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 64:
-        raise ValueError(text)
-    return value
-
-
-def _multiplier(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1e6:
         raise ValueError(text)
     return value

@@ -13,7 +13,8 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
     lines = [report.about, ""]
     for result in report.findings:
         replayed = result.evidence and report.side == "server"
-        repeat = f"vfio-user conformance replay {result.evidence}" if replayed else f"{again} --select {result.ident}"
+        once_more = again if result.script else f"{again} --select {result.ident}"
+        repeat = f"vfio-user conformance replay {result.evidence}" if replayed else once_more
         lines += [*_finding(result, repeat, color), ""]
     deviations = [one for one in report.results if one.outcome is Outcome.DEVIATION and not one.known]
     if deviations and not report.strict:
@@ -29,10 +30,11 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
 
 def _finding(result: Result, repeat: str, color: bool) -> list[str]:
     broken = REQUIREMENTS[result.broken or result.requirement]
+    sent = result.steps or (_short(result.stimulus),)
     return [
         f"{_paint(result.outcome, _RED, color)} {result.ident}: {_short(result.reason)}",
         f"  {broken.level:9} {broken.ident}: {broken.text}",
-        f"  sent      {_short(result.stimulus)}",
+        *(f"  {'' if number else 'sent':9} {step}" for number, step in enumerate(sent)),
         f"  expected  {_short(result.expected)}",
         f"  came      {_short(result.came) or 'nothing'}",
         f"  again     {repeat}",

@@ -1,0 +1,63 @@
+"""What touches everything: a reset, and another client."""
+
+from dataclasses import dataclass, replace
+
+from vfio_user_conformance.expect import AfterCheck, NoReply, Released, Reply
+from vfio_user_conformance.facts import RESETTABLE, Facts
+from vfio_user_conformance.model.irqs import signals
+from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
+from vfio_user_conformance.model.world import S, World, reconnected, reset
+from vfio_user_conformance.steps import Reconnect, Send
+from vfio_user_proto.messages import Command
+
+RESET = Rule("reset", "get-info.reset", "a device that says so can be reset", (RESETTABLE,), frozenset({"reset"}))
+RECOVERS = Rule(
+    "reset-recovers",
+    "mig-state.reset-recovers",
+    "a reset leads out of ERROR",
+    (RESETTABLE,),
+    frozenset({"reset", "migration"}),
+)
+LEFT = Rule(
+    "reconnect",
+    "disconnect.unmap-all",
+    "the next client is served, and nothing is left of the mappings of the one before",
+    catches=("memory-outlives-client",),
+)
+RULES = (RESET, RECOVERS, LEFT)
+
+
+@dataclass(frozen=True)
+class Reset(Move):
+    """Reset the device; ``silent`` wants no reply."""
+
+    silent: bool = False
+
+    def plan(self, world: World, facts: Facts) -> Plan:
+        silent = self.silent and world.working
+        clear = world.working or world.state is S.ERROR
+        wish = NoReply() if silent else Reply(fds=0) if clear else SILENT_TEXT
+        rule = RECOVERS if world.state is S.ERROR else RESET
+        seen = yield Turn(rule, (Send(Command.DEVICE_RESET, no_reply=silent),), (wish,))
+        if not silent and not accepted(seen):
+            return world
+        after = reset(world)
+        yield signals(world, after, -1, (), done=False)
+        return after
+
+    def __str__(self) -> str:
+        return f"reset the device{', no reply wanted' if self.silent else ''}"
+
+
+@dataclass(frozen=True)
+class NextClient(Move):
+    """Leave, and come again as another client."""
+
+    def plan(self, world: World, facts: Facts) -> Plan:
+        files = [each.memory for each in world.maps if each.memory is not None and each.sure]
+        checks: tuple[AfterCheck, ...] = tuple(map(Released, files))
+        yield Turn(LEFT, (Reconnect(),), checks)
+        return replace(reconnected(world), retired=())
+
+    def __str__(self) -> str:
+        return "leave, and come again as another client"

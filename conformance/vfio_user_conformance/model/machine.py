@@ -1,0 +1,279 @@
+"""The rule machine: hypothesis draws what is done next, within what the target offers and what is allowed."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from vfio_user_conformance.driver import Bench
+from vfio_user_conformance.facts import NotApplicable
+from vfio_user_conformance.model import dirty, irqs, lifetime, memory, migration, region
+from vfio_user_conformance.model.rule import Move, Rule
+from vfio_user_conformance.model.trial import Trial
+from vfio_user_conformance.model.world import SAVING, S, World
+from vfio_user_conformance.verdict import Outcome
+from vfio_user_proto.errors import TargetError
+from vfio_user_proto.messages import IrqInfoFlags
+
+# A page of mappings, the first of those that are drawn, and how many are in force at most.
+PAGE, BASE, MOST_MAPS = 4096, 0x10000, 24
+# Scratch bytes that are used, interrupts of a type, and bytes of one write.
+SCRATCH, MOST_VECTORS, WIDTH = 64, 8, 16
+_pages, _counts = st.integers(0, 15), st.integers(1, 4)
+_picks = st.integers(0, 15)
+# The interrupt type that has most interrupts comes first, and often.
+_types, _starts = st.sampled_from((0, 0, 0, 1, 2, 3, 4)), st.integers(0, MOST_VECTORS - 1)
+_sizes = st.sampled_from((0, 0, 0, 1, 64, 5000))
+_seldom = st.sampled_from((False, False, False, True))
+_quiet = st.sampled_from((False, False, False, True))
+
+
+class Lost(BaseException):
+    """There is no target any more; no Exception, so that hypothesis does not take it for a finding."""
+
+
+@contextlib.contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except TargetError as error:
+        raise Lost(str(error)) from None
+
+
+def obstacle(rule: Rule, bench: Bench) -> tuple[Outcome, str] | None:
+    """Why nothing is done about a rule: a hazard that is not allowed, or something that the target lacks; else None."""
+    if blocked := rule.hazards - bench.allow:
+        return Outcome.REFUSED_SAFETY, f"needs --allow {','.join(sorted(blocked))}"
+    try:
+        for need in rule.needs:
+            need.read(bench.facts)
+    except NotApplicable as missing:
+        return Outcome.NOT_APPLICABLE, str(missing)
+    return None
+
+
+Rulelike = TypeVar("Rulelike", bound=Callable[..., None])
+
+
+def can(rule: Rule, *, when: Callable[[World], Any] = lambda world: True) -> Callable[[Rulelike], Rulelike]:
+    """A precondition: the target offers what a rule needs, it is allowed, and the model is as ``when`` says."""
+
+    def test(machine: "Machine") -> bool:
+        return bool(obstacle(rule, machine.trial.bench) is None and when(machine.trial.world))
+
+    return precondition(test)
+
+
+class Machine(RuleBasedStateMachine):
+    """One sequence. ``begin`` makes the trial that does what is drawn."""
+
+    def __init__(self, begin: Callable[[], Trial], step: Callable[[], None]) -> None:
+        super().__init__()
+        self._step = step
+        with _noticing():
+            self.trial = begin()
+
+    def teardown(self) -> None:
+        self.trial.close()
+
+    def _do(self, move: Move) -> None:
+        self._step()
+        with _noticing():
+            self.trial.do(move)
+
+    # Client memory.
+
+    @precondition(lambda self: len(self.trial.world.maps) < self._room)
+    @rule(page=_pages, pages=_counts, access=st.sampled_from((3, 1, 2)), behind=st.integers(-1, 2), silent=_quiet)
+    def map(self, page: int, pages: int, access: int, behind: int, silent: bool) -> None:
+        offset = max(behind, 0) * self._page
+        self._do(
+            memory.Map(BASE * self._unit + page * self._page, pages * self._page, access, behind >= 0, offset, silent)
+        )
+
+    @precondition(lambda self: self.trial.world.maps)
+    @rule(pick=_picks, silent=_quiet)
+    def unmap(self, pick: int, silent: bool) -> None:
+        found = self.trial.world.maps[pick % len(self.trial.world.maps)]
+        self._do(memory.Unmap(found.address, found.size, silent))
+
+    @rule(page=_pages, pages=_counts, really=_seldom)
+    def unmap_range(self, page: int, pages: int, really: bool) -> None:
+        if really:
+            self._do(memory.Unmap(BASE * self._unit + page * self._page, pages * self._page))
+
+    @property
+    def _page(self) -> int:
+        sizes = self.trial.bench.facts.capabilities.pgsizes
+        return max(sizes & -sizes, PAGE)
+
+    @property
+    def _unit(self) -> int:
+        return self._page // PAGE
+
+    @property
+    def _room(self) -> int:
+        return min(MOST_MAPS, self.trial.bench.facts.capabilities.max_dma_maps - 1)
+
+    # Regions.
+
+    @can(region.WRITE)
+    @rule(at=st.integers(0, SCRATCH - 1), count=st.integers(1, WIDTH), fill=st.integers(0, 255), silent=_quiet)
+    def write(self, at: int, count: int, fill: int, silent: bool) -> None:
+        at, count = self._inside(at, count)
+        self._do(region.Write(at, count, fill, silent))
+
+    @can(region.SEVERAL)
+    @rule(
+        places=st.lists(st.integers(0, SCRATCH - 8), min_size=1, max_size=3),
+        count=st.integers(1, 8),
+        fill=st.integers(0, 255),
+    )
+    def write_several(self, places: list[int], count: int, fill: int) -> None:
+        self._do(
+            region.WriteSeveral(tuple(self._inside(at, count)[0] for at in places), self._inside(0, count)[1], fill)
+        )
+
+    @can(region.READ)
+    @rule(at=st.integers(0, SCRATCH - 1), count=st.sampled_from((SCRATCH, SCRATCH, WIDTH, 4, 1)))
+    def read(self, at: int, count: int) -> None:
+        self._do(region.Read(*self._inside(at, count)))
+
+    @rule(kind=st.integers(0, 2), pick=_picks, really=_seldom)
+    def ask(self, kind: int, pick: int, really: bool) -> None:
+        facts = self.trial.bench.facts
+        known = ([0], sorted(facts.regions), sorted(facts.irqs))[kind]
+        if really and known:
+            self._do(region.Ask(kind, known[pick % len(known)]))
+
+    def _inside(self, at: int, count: int) -> tuple[int, int]:
+        """A place and a number of scratch bytes that there are, in accesses as large as the target takes."""
+        facts = self.trial.bench.facts
+        size = facts.profile.scratch.size if facts.profile.scratch else 1
+        count = min(count, size, facts.capabilities.max_data_xfer_size)
+        return min(at, size - count), count
+
+    # Interrupts.
+
+    @can(irqs.ASSIGN)
+    @rule(pick=_types, start=_starts, count=_counts)
+    def assign(self, pick: int, start: int, count: int) -> None:
+        self._do(irqs.Assign(*self._vectors(pick, start, count, self._limit)))
+
+    @can(irqs.UNASSIGN, when=lambda world: world.vectors)
+    @rule(pick=_types, start=_starts, count=_counts)
+    def unassign(self, pick: int, start: int, count: int) -> None:
+        self._do(irqs.Unassign(*self._vectors(pick, start, count)))
+
+    @can(irqs.DISABLE, when=lambda world: world.vectors)
+    @rule(pick=_types)
+    def disable(self, pick: int) -> None:
+        self._do(irqs.Disable(self._vectors(pick, 0, 1)[0]))
+
+    @can(irqs.MASKING, when=lambda world: world.vectors)
+    @rule(pick=_types, start=_starts, count=_counts, on=st.booleans())
+    def mask(self, pick: int, start: int, count: int, on: bool) -> None:
+        index, start, count = self._vectors(pick, start, count)
+        if self.trial.bench.facts.irqs[index].flags & IrqInfoFlags.MASKABLE:
+            self._do(irqs.Masking(index, start, count, on))
+
+    @can(irqs.RAISE, when=lambda world: world.vectors)
+    @rule(pick=_picks, count=_counts)
+    def raise_all(self, pick: int, count: int) -> None:
+        self._do(irqs.Raise(*self._used(pick, count)))
+
+    @can(irqs.RAISE, when=lambda world: world.vectors)
+    @rule(pick=_picks, values=st.lists(st.integers(0, 1), min_size=1, max_size=4))
+    def raise_some(self, pick: int, values: list[int]) -> None:
+        index, start, count = self._used(pick, len(values))
+        self._do(irqs.Raise(index, start, count, tuple(values[:count])))
+
+    def _used(self, pick: int, count: int) -> tuple[int, int, int]:
+        """A range of interrupts of which the first has an eventfd, or had one."""
+        had = list(self.trial.world.vectors)
+        index, start = had[pick % len(had)]
+        return index, start, min(count, self.trial.bench.facts.irqs[index].count - start)
+
+    def _vectors(self, pick: int, start: int, count: int, limit: int = MOST_VECTORS) -> tuple[int, int, int]:
+        """A type, and a range of its interrupts."""
+        facts = self.trial.bench.facts
+        types = [index for index, each in facts.irqs.items() if each.flags & IrqInfoFlags.EVENTFD and each.count]
+        types.sort(key=lambda index: -facts.irqs[index].count)
+        index = types[pick % len(types)]
+        most = min(facts.irqs[index].count, MOST_VECTORS)
+        start %= most
+        return index, start, min(count, most - start, limit)
+
+    @property
+    def _limit(self) -> int:
+        """How many descriptors the target takes with one message."""
+        return max(self.trial.bench.facts.capabilities.max_msg_fds, 1)
+
+    # Migration.
+
+    @can(migration.ARC, when=lambda world: world.state is not None)
+    @rule(wanted=st.sampled_from((S.STOP, S.RUNNING, S.STOP_COPY, S.RESUMING, S.PRE_COPY)))
+    def set_state(self, wanted: int) -> None:
+        self._do(migration.SetState(int(wanted)))
+
+    @can(migration.ARC, when=lambda world: world.state is not None)
+    @rule(wanted=st.sampled_from((S.ERROR, S.RUNNING_P2P, S.PRE_COPY_P2P, 8)), really=_seldom)
+    def set_no_state(self, wanted: int, really: bool) -> None:
+        if really:
+            self._do(migration.SetState(int(wanted)))
+
+    @can(migration.TOLD)
+    @rule(really=_seldom)
+    def get_state(self, really: bool) -> None:
+        if really or self.trial.world.state is None:
+            self._do(migration.GetState())
+
+    @can(migration.DATA_READ)
+    @rule(size=_sizes, really=_seldom)
+    def read_data(self, size: int, really: bool) -> None:
+        if really or self.trial.world.state in SAVING:
+            self._do(migration.ReadData(size))
+
+    @can(migration.DATA_WRITE)
+    @rule(size=_sizes, really=_seldom)
+    def write_data(self, size: int, really: bool) -> None:
+        world = self.trial.world
+        if world.saved is not None and world.loaded is not None if world.state is S.RESUMING else really:
+            self._do(migration.WriteData(size))
+
+    # The log of writes.
+
+    @can(dirty.START)
+    @rule(shift=st.integers(0, 3), ranges=st.lists(st.tuples(_pages, _counts), max_size=2))
+    def start_log(self, shift: int, ranges: list[tuple[int, int]]) -> None:
+        flat = [
+            number for page, pages in ranges for number in (BASE * self._unit + page * self._page, pages * self._page)
+        ]
+        self._do(dirty.StartLog(self._page << shift, tuple(flat)))
+
+    @can(dirty.STOP, when=lambda world: world.logging is not False)
+    @rule()
+    def stop_log(self) -> None:
+        self._do(dirty.StopLog())
+
+    @can(dirty.REPORT, when=lambda world: world.maps)
+    @rule(pick=_picks, skip=st.integers(0, 3), shift=st.integers(0, 2))
+    def report(self, pick: int, skip: int, shift: int) -> None:
+        found = self.trial.world.maps[pick % len(self.trial.world.maps)]
+        skipped = min(skip * self._page, found.size - self._page)
+        self._do(dirty.Report(found.address + skipped, found.size - skipped, self._page << shift))
+
+    # Everything.
+
+    @can(lifetime.RESET)
+    @rule(really=_seldom, silent=_quiet)
+    def reset(self, really: bool, silent: bool) -> None:
+        if really:
+            self._do(lifetime.Reset(silent))
+
+    @rule(really=_seldom)
+    def next_client(self, really: bool) -> None:
+        if really:
+            self._do(lifetime.NextClient())

@@ -1,0 +1,244 @@
+"""What the model knows of a target: plain values, and pure functions that tell what becomes of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from vfio_user_conformance.descriptors import EventFd, Memfd
+from vfio_user_proto.messages import DeviceState
+
+S = DeviceState
+WORKING = frozenset({S.RUNNING, S.PRE_COPY})
+SAVING = frozenset({S.PRE_COPY, S.STOP_COPY})
+
+
+@dataclass(frozen=True)
+class Region:
+    """A mapping of client memory, from ``address`` on; ``memory`` is the file behind it, where it has one.
+
+    ``access`` has the bits of ``DmaMapFlags``. It is not ``sure`` where the text does not say whether it is still in force.
+    """
+
+    address: int
+    size: int
+    access: int
+    memory: Memfd | None = None
+    offset: int = 0
+    sure: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One interrupt: the eventfd that it is to signal, whether it is masked (None: nobody can say) and was raised meanwhile."""
+
+    event: EventFd | None = None
+    masked: bool | None = False
+    pending: bool = False
+    sure: bool = True
+
+
+# Interrupts by index and vector; one that is not here is as it was at the start.
+Vectors = Mapping[tuple[int, int], Vector]
+# Scratch bytes by offset, as far as they are known.
+Scratch = Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A whole migration state as it was read, and the scratch bytes of then."""
+
+    data: bytes = field(repr=False)
+    scratch: Scratch
+
+
+@dataclass(frozen=True)
+class World:
+    """All that the model knows.
+
+    ``states`` are the migration states that the device can be in: one, unless the text leaves it open. ``session`` is what was
+    read since the saving session began, None outside of one; ``loaded`` how many bytes of ``saved`` were written in RESUMING,
+    None where that is no longer known. ``logging`` is None where nobody can say whether writes are recorded. ``retired``
+    are eventfds that nothing may signal any more.
+    """
+
+    maps: tuple[Region, ...] = ()
+    vectors: Vectors = field(default_factory=dict)
+    retired: tuple[EventFd, ...] = ()
+    scratch: Scratch = field(default_factory=dict)
+    states: frozenset[DeviceState] = frozenset({S.RUNNING})
+    session: bytes | None = None
+    ended: bool = False
+    saved: Saved | None = None
+    loaded: int | None = 0
+    logging: bool | None = False
+
+    @property
+    def state(self) -> DeviceState | None:
+        """The migration state, None where it is not certain."""
+        return next(iter(self.states)) if len(self.states) == 1 else None
+
+    @property
+    def working(self) -> bool:
+        """Whether the device works for certain, so that every command is its business."""
+        return self.states <= WORKING
+
+
+# Client memory.
+
+
+def overlapped(maps: Iterable[Region], address: int, size: int) -> tuple[Region, ...]:
+    """The mappings that share a byte with a range."""
+    return tuple(each for each in maps if each.address < address + size and address < each.end)
+
+
+def exactly(maps: Iterable[Region], address: int, size: int) -> Region | None:
+    """The mapping that has just this range."""
+    return next((each for each in maps if (each.address, each.size) == (address, size)), None)
+
+
+def mapped(world: World, new: Region) -> World:
+    """A range was mapped; what it lies over was not there any more."""
+    gone = overlapped(world.maps, new.address, new.size)
+    kept = [each for each in world.maps if each not in gone]
+    return replace(world, maps=tuple(sorted([*kept, new], key=lambda each: each.address)))
+
+
+def unmapped(world: World, old: Region) -> World:
+    """A mapping was taken away."""
+    return replace(world, maps=tuple(each for each in world.maps if each is not old))
+
+
+# Interrupts.
+
+
+def assigned(world: World, index: int, start: int, events: Iterable[EventFd | None]) -> World:
+    """Vectors from ``start`` on have other eventfds, or none; whether they stay masked nobody says."""
+    vectors, retired = dict(world.vectors), list(world.retired)
+    for vector, event in enumerate(events, start):
+        before = vectors.get((index, vector), Vector())
+        if before.event is not None:
+            retired.append(before.event)
+        vectors[index, vector] = Vector(event, None if before.masked else before.masked, before.pending)
+    return replace(world, vectors=vectors, retired=tuple(retired))
+
+
+def disabled(world: World, index: int) -> World:
+    """Every interrupt of one index has lost its eventfd."""
+    mine = {key: one for key, one in world.vectors.items() if key[0] == index}
+    others = {key: one for key, one in world.vectors.items() if key[0] != index}
+    gone = tuple(one.event for one in mine.values() if one.event is not None)
+    masked = {key: Vector(masked=None if one.masked else one.masked) for key, one in mine.items()}
+    return replace(world, vectors={**others, **masked}, retired=(*world.retired, *gone))
+
+
+def masked(world: World, index: int, chosen: Iterable[int], on: bool) -> World:
+    """Vectors were masked, or unmasked: then nothing waits any more."""
+    vectors = dict(world.vectors)
+    for vector in chosen:
+        before = vectors.get((index, vector), Vector())
+        vectors[index, vector] = replace(before, masked=on, pending=on and before.pending)
+    return replace(world, vectors=vectors)
+
+
+def raised(world: World, index: int, chosen: Iterable[int], *, automasked: bool) -> World:
+    """Vectors were raised; one that masks itself may be masked now."""
+    vectors = dict(world.vectors)
+    for vector in chosen:
+        before = vectors.get((index, vector), Vector())
+        after = None if automasked and before.masked is False else before.masked
+        vectors[index, vector] = replace(before, masked=after, pending=before.masked is not False)
+    return replace(world, vectors=vectors)
+
+
+# Scratch bytes.
+
+
+def known(world: World, at: int, data: bytes) -> World:
+    """Bytes were written, or read: from now on they are these."""
+    return replace(world, scratch={**world.scratch, **dict(enumerate(data, at))})
+
+
+def differs(world: World, at: int, data: bytes) -> int | None:
+    """The first offset at which ``data`` is not what is known; None where there is none."""
+    return next((at + i for i, byte in enumerate(data) if world.scratch.get(at + i, byte) != byte), None)
+
+
+# Migration.
+
+
+def settable(start: DeviceState, wanted: int, *, pre_copy: bool) -> bool:
+    """Whether a set leads from one state to another (sections Direct and Complex State Transitions)."""
+    offered = {S.STOP, S.RUNNING, S.STOP_COPY, S.RESUMING} | ({S.PRE_COPY} if pre_copy else set())
+    return start in offered and wanted in offered and (start, wanted) != (S.STOP_COPY, S.PRE_COPY)
+
+
+# The arcs; every other way is made of these.
+ARCS = frozenset(
+    {
+        (S.RUNNING, S.STOP),
+        (S.STOP, S.RUNNING),
+        (S.RUNNING, S.PRE_COPY),
+        (S.PRE_COPY, S.RUNNING),
+        (S.STOP, S.STOP_COPY),
+        (S.PRE_COPY, S.STOP_COPY),
+        (S.STOP_COPY, S.STOP),
+        (S.STOP, S.RESUMING),
+        (S.RESUMING, S.STOP),
+    }
+)
+
+
+def went(world: World, wanted: DeviceState) -> World:
+    """The device went from its state to another one: sessions end and begin, and what was loaded is its state."""
+    scratch, session, ended = world.scratch, world.session, world.ended
+    if world.state is S.RESUMING:
+        whole = world.saved is not None and world.loaded == len(world.saved.data)
+        scratch = world.saved.scratch if whole and world.saved else {}
+    if wanted is S.RESUMING:
+        scratch = {}
+    if (world.state, wanted) != (S.PRE_COPY, S.STOP_COPY):
+        session, ended = (b"" if wanted in SAVING else None), False
+    states = frozenset({wanted})
+    return replace(world, states=states, scratch=scratch, session=session, ended=ended, loaded=0)
+
+
+def read(world: World, data: bytes, *, last: bool) -> World:
+    """Data of a saving session were read; in STOP_COPY the ``last`` of them complete a state."""
+    if world.session is None or world.ended:
+        return world
+    session = world.session + data
+    if not last or world.state is not S.STOP_COPY:
+        return replace(world, session=session)
+    return replace(world, session=session, ended=True, saved=Saved(session, world.scratch))
+
+
+# What touches everything.
+
+
+def reset(world: World) -> World:
+    """The device was reset: the text says nothing of mappings, eventfds and the log, and only how to leave ERROR."""
+    states = {S.RUNNING} if world.states <= {S.ERROR, S.RUNNING} else {*world.states, S.RUNNING, S.STOP}
+    return replace(
+        world,
+        maps=tuple(replace(each, sure=False) for each in world.maps),
+        vectors={key: Vector(one.event, None, one.pending, sure=False) for key, one in world.vectors.items()},
+        scratch={},
+        states=frozenset(states),
+        session=None,
+        loaded=None,
+        logging=None if world.logging else world.logging,
+    )
+
+
+def reconnected(world: World) -> World:
+    """Another client came: mappings and eventfds are gone, the device is as it was, but may have left its migration state."""
+    return World(
+        scratch=world.scratch if S.RESUMING not in world.states else {},
+        states=world.states | ({S.RUNNING, S.STOP} if world.state is not S.RUNNING else set()),
+        saved=world.saved,
+        loaded=None,
+        logging=None if world.logging else world.logging,
+    )
