@@ -21,6 +21,9 @@ from vfio_user_proto.kvm import GuestBus, InKernel, MicroVm, Program, Space, Via
 BATCHES: Final = 20
 # So many single writes tell after which time the device sees one.
 SINGLES: Final = 100
+# Seconds that a guest gets to come to its end: so many, and so many more for each write.
+_PATIENCE: Final = 60.0
+_SLOWEST: Final = 0.01
 # So much cheaper than a message with reply must an ioeventfd be for the processor of a guest.
 FACTOR: Final = 4.0
 # What others measured: label -> writes per second. The figures are of May 2009, with iosignalfd, the former ioeventfd.
@@ -129,7 +132,7 @@ class RealGuest:
             program, write = Program().segment(address & ~0xFFFF), Program().store(address & 0xFFFF, 4)
         self._machine.load(program.value(first).repeat(count, write.add_one()))
         began = time.monotonic_ns()
-        exits = self._machine.run(bus)
+        exits = self._machine.run(bus, timeout=_PATIENCE + count * _SLOWEST)
         return began, time.monotonic_ns(), exits.total()
 
 
