@@ -18,7 +18,7 @@ _TYPE, _REPLY = int(HeaderFlags.TYPE), int(MessageType.REPLY)
 _VERSION = int(Command.VERSION)
 _HEADER_SIZE = wire.HEADER_SIZE
 _CLOSED = State.CLOSED
-_LARGE = 1 << 16  # bytes
+_LARGE = 1 << 16  # bytes, from which on a copy costs more than sending in two pieces
 _size_at = struct.Struct("=I").unpack_from
 _new = tuple.__new__  # what a NamedTuple's own constructor ends in, at half the cost
 
@@ -116,12 +116,12 @@ class Connection:
         if after is None:
             raise LocalProtocolError(f"{name_of(Command, command)} cannot be sent now ({self.state.value})")
         message_id = self._next_id
-        parts = _joined(*wire.parts(command, payload, message_id, _NO_REPLY if no_reply else 0, 0))
+        data = wire.build(command, payload, message_id=message_id, flags=_NO_REPLY if no_reply else 0)
         self.state = after
         self._next_id = (message_id + 1) & 0xFFFF
         if not no_reply or command == _VERSION:  # VERSION is answered all the same
             self._awaited[message_id, command] += 1
-        return Outgoing(parts, tuple(fds), message_id)
+        return Outgoing((data,), tuple(fds), message_id)
 
     def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
         """What to send for a reply that says success; None where the command asked for no reply.
@@ -164,11 +164,11 @@ class Connection:
             raise LocalProtocolError(f"{to.message.name} with id {message_id} has its reply already")
         if not flags & _ERROR and SENDERS.get(command) is self.role:
             raise LocalProtocolError(f"{to.message.name} is not for the {self._peer.value} to send: it is refused")
-        parts = _joined(*wire.parts(command, payload, message_id, flags, errno))
+        head, tail = wire.parts(command, payload, message_id, flags, errno)
         _count_down(self._due, key)
         if not flags & _ERROR:
             self.state = after
-        return _new(Outgoing, (parts, tuple(fds), message_id))
+        return _new(Outgoing, ((head + tail,) if len(tail) < _LARGE else (head, tail), tuple(fds), message_id))
 
     def _take(self, data: bytes, fds: tuple[int, ...]) -> None:
         """Turn one whole message into an event."""
@@ -213,11 +213,6 @@ class Connection:
     def _fail(self, problem: str) -> NoReturn:
         self.state = State.CLOSED
         raise RemoteProtocolError(problem)
-
-
-def _joined(head: bytes, tail: bytes) -> tuple[bytes, ...]:
-    """A message in one piece, unless it is so large that the copy costs more than sending two."""
-    return (head + tail,) if len(tail) < _LARGE else (head, tail)
 
 
 def _count_down(counts: Counter[tuple[int, int]], key: tuple[int, int]) -> None:

@@ -26,6 +26,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._poll = select.epoll()
+        self._ready = self._poll.poll
         self._calls: dict[int, Ready] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.stopped = False
@@ -48,9 +49,10 @@ class Loop:
     def turn(self, deadline: float | None = None) -> None:
         """Wait until something is ready, or ``deadline`` (of ``time.monotonic``) has passed, and call what is due."""
         wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-        for fd, events in self._poll.poll(wait, _AT_ONCE):
-            if fd in self._calls:
-                self._calls[fd](events)
+        calls = self._calls
+        for fd, events in self._ready(wait, _AT_ONCE):
+            if fd in calls:
+                calls[fd](events)
 
     def wake(self) -> None:
         """Make ``turn`` return; may be called by a signal handler or another thread."""
