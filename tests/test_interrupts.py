@@ -10,13 +10,19 @@ from vfio_user_proto.device import Irq
 from vfio_user_proto.interrupts import MASK, TRIGGER, UNMASK, Interrupts
 from vfio_user_proto.messages import IrqInfoFlags
 
-PLAIN, LEVEL = 2, 0
+PLAIN, LEVEL, SET = 2, 0, 1
 
 
 @pytest.fixture
 def irqs(no_leak: None) -> Iterator[Interrupts]:
     flags = IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE
-    one = Interrupts({PLAIN: Irq(4, flags), LEVEL: Irq(1, flags | IrqInfoFlags.AUTOMASKED)})
+    one = Interrupts(
+        {
+            PLAIN: Irq(4, flags),
+            LEVEL: Irq(1, flags | IrqInfoFlags.AUTOMASKED),
+            SET: Irq(4, flags | IrqInfoFlags.NORESIZE),
+        }
+    )
     yield one
     one.clear()
 
@@ -129,6 +135,24 @@ def test_mask_and_unmask_signal_their_eventfds_on_a_change_only(irqs: Interrupts
         for state in (False, True, True, False, False):
             irqs.mask(PLAIN, 0, state)
         assert (rung(masked), rung(unmasked)) == (1, 1)
+
+
+def test_vectors_that_are_enabled_as_a_set_stay_as_many_until_they_are_disabled(irqs: Interrupts) -> None:
+    """As many as the first assignment reaches; within the set eventfds change, and the other actions have none."""
+    with eventfds(3) as fds:
+        irqs.assign(SET, 3, TRIGGER, [None])
+        irqs.assign(SET, 0, TRIGGER, [os.dup(fd) for fd in fds[:2]])
+        irqs.assign(SET, 0, TRIGGER, [None, os.dup(fds[2])])
+        irqs.assign(SET, 3, MASK, [os.dup(fds[0])])
+        irqs.assign(SET, 1, TRIGGER, [None, None, None])
+        for start, more in ((2, fds[:1]), (1, fds[:2]), (3, fds[:1])):
+            with pytest.raises(OSError, match="beyond the vectors that are enabled") as refused:
+                irqs.assign(SET, start, TRIGGER, more)
+            assert refused.value.errno == errno.EINVAL
+        irqs.disable(SET)
+        irqs.assign(SET, 0, TRIGGER, [os.dup(fd) for fd in fds])
+        irqs.trigger(SET, 2)
+        assert [rung(fd) for fd in fds] == [0, 0, 1]
 
 
 def test_disable_forgets_eventfds_masks_and_what_is_pending(irqs: Interrupts) -> None:

@@ -27,6 +27,8 @@ class Interrupts:
 
     def __init__(self, irqs: Mapping[int, Irq]) -> None:
         self._automasked: Final = {index for index, irq in irqs.items() if irq.flags & IrqInfoFlags.AUTOMASKED}
+        # Of each kind that is enabled as one set how many vectors that has; 0 while it is disabled.
+        self._sets: Final = {index: 0 for index, irq in irqs.items() if irq.flags & IrqInfoFlags.NORESIZE}
         self._vectors: Final = {index: [Vector() for _ in range(irq.count)] for index, irq in irqs.items()}
 
     def trigger(self, index: int, vector: int) -> None:
@@ -66,12 +68,17 @@ class Interrupts:
     def assign(self, index: int, start: int, action: IrqSetFlags, fds: Sequence[int | None]) -> None:
         """Set the eventfd of ``action`` for the vectors from ``start`` on, and own it; None takes the present one away.
 
-        A vector that is asserted is raised with its new eventfd at once. Raises OSError (EINVAL) for what is no eventfd;
-        nothing is changed then and the descriptors stay the caller's.
+        A vector that is asserted is raised with its new eventfd at once. Of a kind with NORESIZE the first call for TRIGGER
+        enables the vectors up to its last one as a set, which has this size until the kind is disabled. Raises OSError
+        (EINVAL) for what is no eventfd, and beyond that set; nothing is changed then and the descriptors stay the caller's.
         """
         for fd in fds:
             if fd is not None and unix.kind_of(fd) != "eventfd":
                 raise OSError(errno.EINVAL, "no eventfd")
+        if index in self._sets and action == TRIGGER and any(fd is not None for fd in fds):
+            if 0 < self._sets[index] < start + len(fds):
+                raise OSError(errno.EINVAL, "beyond the vectors that are enabled")
+            self._sets[index] = self._sets[index] or start + len(fds)
         for number, (vector, fd) in enumerate(zip(self._vectors[index][start:], fds, strict=False), start):
             before = vector.events.pop(action, None)
             if before is not None:
@@ -83,6 +90,8 @@ class Interrupts:
 
     def disable(self, index: int) -> None:
         """Take every eventfd of one kind away, and what is masked and pending with it."""
+        if index in self._sets:
+            self._sets[index] = 0
         for vector in self._vectors[index]:
             unix.close_all(vector.events.values())
             vector.events.clear()
