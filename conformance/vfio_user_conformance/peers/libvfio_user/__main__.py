@@ -1,7 +1,7 @@
 """``python -m vfio_user_conformance.peers.libvfio_user``: serve the test device by a built libvfio-user.
 
 A signal ends it at once and leaves the socket behind, as it does with libvfio-user's samples: while the library waits for
-a client, nothing else in the process runs.
+a client, nothing else in the process runs. SIGPIPE does too, which Python would ignore.
 """
 
 import argparse
@@ -26,7 +26,8 @@ def main() -> int:
         "--dma-by-message", action="store_true", help="ask the client for its memory even where it passed a descriptor"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
     try:
         server = Server(
             Library(options.libvfio_user), TestDevice(), options.socket_path, direct=not options.dma_by_message
