@@ -12,7 +12,7 @@ from vfio_user_proto.channel import OUTPUT_BOUND, Channel
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.craft import craft
 from vfio_user_proto.events import CommandReceived, Event
-from vfio_user_proto.loop import Loop
+from vfio_user_proto.loop import READABLE, Loop
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest
 from vfio_user_proto.states import Role, State
 
@@ -153,6 +153,17 @@ def test_nothing_more_is_read_while_too_much_is_due(ends: Ends) -> None:
         ends.turn()
     assert total == 50 * len(ends.reply)
     assert not ends.channel.full
+
+
+def test_what_was_read_ahead_is_not_forgotten_when_all_that_was_due_is_sent_at_once(ends: Ends) -> None:
+    """The second reply is too much; the peer takes it all, so that nothing more is waited for from the socket."""
+    ends.channel._write = lambda data, fds: len(data)  # type: ignore[method-assign]
+    ends.reply = bytes(OUTPUT_BOUND + 1)
+    ends.peer.write(COMMAND * 5)
+    for _ in range(5):
+        ends.turn()
+    assert len(ends.taken) == 5
+    assert ends.channel._waiting_for == READABLE
 
 
 def test_messages_with_descriptors_keep_their_own(ends: Ends) -> None:

@@ -136,12 +136,13 @@ class Channel:
                 self._holding = True
         finally:
             self._holding = False
-            if self._queue:
+            if self._queue or self._waiting_for != READABLE:
                 self.flush()
 
     def _wait(self) -> None:
-        """Tell the loop what we wait for now."""
-        wanted = (WRITABLE if self._queue else 0) | (0 if self._ended or self._due > OUTPUT_BOUND else READABLE)
+        """Tell the loop what we wait for now: of what was read ahead, and is left, the socket tells no more."""
+        left = self._queue or self._stream.ahead
+        wanted = (WRITABLE if left else 0) | (0 if self._ended or self._due > OUTPUT_BOUND else READABLE)
         if wanted != self._waiting_for and not self.closed:
             self._waiting_for = wanted
             self._loop.change(self._stream.fileno(), wanted)
