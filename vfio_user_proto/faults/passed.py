@@ -38,6 +38,16 @@ def _refused_irqs(self: Any, event: CommandReceived) -> bool:
     return isinstance(request, DeviceSetIrqsRequest) and request.index >= self.device.description.num_irqs
 
 
+def _more_irqs(self: Any, event: CommandReceived) -> bool:
+    request = event.message.payload
+    return isinstance(request, DeviceSetIrqsRequest) and len(event.fds) > request.count
+
+
+def _fewer_irqs(self: Any, event: CommandReceived) -> bool:
+    request = event.message.payload
+    return isinstance(request, DeviceSetIrqsRequest) and len(event.fds) < request.count
+
+
 class _Forgetful(Responder):
     """Keeps a copy of each eventfd, and closes it only where ``closes`` says so, or with the client."""
 
@@ -146,6 +156,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault("of-a-replaced-interrupt", "An eventfd that gives way stays open.", _forgets("replaced")),
     _fault("of-an-interrupt-taken-away", "An eventfd that is taken away stays open.", _forgets("taken")),
     _fault("of-disabled-interrupts", "Eventfds stay open when a type is disabled.", _forgets("disabled")),
+    _fault("more-eventfds-than-interrupts", "There are as many eventfds as interrupts.", _kept(_more_irqs, 1)),
+    _fault("fewer-eventfds-than-interrupts", "There are as many eventfds as interrupts.", _kept(_fewer_irqs)),
     _fault("of-a-lost-client", "Eventfds outlive their client.", _kept(_command(Command.DEVICE_SET_IRQS))),
     _odd("eventfd-broken-pipe-crash", "Nobody closes the other end (libvfio-user efd091b).", 0, die),
     _odd("eventfd-full-pipe-hangs", "There is room for a signal (libvfio-user efd091b).", select.POLLOUT, hang),

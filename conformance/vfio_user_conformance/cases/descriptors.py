@@ -8,9 +8,9 @@ from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.header import CONFIG, INFO, MAPPED, OVERLAP, UNKNOWN
 from vfio_user_conformance.cases.region_access import PATTERN, write
 from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, RAISE, TRIGGER, set_irqs
-from vfio_user_conformance.descriptors import Descriptor, LoneEventFd, Odd, Pipe
+from vfio_user_conformance.descriptors import Descriptor, EventFd, LoneEventFd, Odd, Pipe
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Released, Reply
-from vfio_user_conformance.facts import NUM_IRQS
+from vfio_user_conformance.facts import NUM_IRQS, SEVERAL
 from vfio_user_conformance.session import PROPOSAL
 from vfio_user_conformance.steps import Disconnect, Send, Step
 from vfio_user_proto.messages import Command, MessageType
@@ -35,7 +35,12 @@ def unasked(what: str, step: Send, expect: Expectation = ANYTHING, *given: Send,
 
 
 def eventfd(
-    what: str, requirement: str, given: Sequence[Send], step: Step, expect: Sequence[Expectation], under: str = ""
+    what: str,
+    requirement: str,
+    given: Sequence[Send],
+    step: Step | tuple[Step, ...],
+    expect: Sequence[Expectation],
+    under: str = "",
 ) -> Case:
     """An eventfd that is of no more use."""
     return Case(
@@ -102,6 +107,22 @@ CASES = [
         "set-irqs.eventfd-none",
     ),
     eventfd("of-a-lost-client", "disconnect.close-irq-fds", (ASSIGN,), Disconnect(), ()),
+    eventfd(
+        "more-eventfds-than-interrupts",
+        "set-irqs.eventfd-count",
+        (),
+        set_irqs(EVENTFD | TRIGGER, EventFd(), BELL),
+        (Either(REFUSED, Reply()),),
+        "security.validate",
+    ),
+    eventfd(
+        "fewer-eventfds-than-interrupts",
+        "set-irqs.eventfd-count",
+        (),
+        (set_irqs(EVENTFD | TRIGGER, BELL, index=SEVERAL, count=2), set_irqs(NONE | TRIGGER, index=SEVERAL, count=0)),
+        (Either(REFUSED, Reply()), Reply()),
+        "security.validate",
+    ),
     no_eventfd(
         "broken-pipe-as-eventfd",
         Odd("broken pipe"),
