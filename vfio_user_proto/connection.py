@@ -179,7 +179,8 @@ class Connection:
             problem = error
             message = Message(wire.decode_header(data), None, data[wire.HEADER_SIZE :])
         header = message.header
-        kind = int(header.flags) & _TYPE
+        flags = int(header.flags)
+        kind = flags & _TYPE
         if kind > _REPLY:
             self._fds = [*fds]
             self._fail(f"the message has type {kind}, neither command nor reply")
@@ -199,7 +200,7 @@ class Connection:
             self._events.append(ReplyReceived(message, fds, problem))
         else:
             self.state = after
-            if not int(header.flags) & _NO_REPLY or command == _VERSION:
+            if not flags & _NO_REPLY or command == _VERSION:
                 self._due[key] = self._due.get(key, 0) + 1  # "+= 1" would be slow for a new key
             self._events.append(_new(CommandReceived, (message, fds, problem)))
 

@@ -24,6 +24,7 @@ DEFAULT_LIMIT: Final = 1048576 + 4096
 
 # Plain numbers: the operators of IntFlag cost more than all else together.
 _TYPE, _ERROR = int(HeaderFlags.TYPE), int(HeaderFlags.ERROR)
+_KIND: Final = _TYPE | _ERROR
 
 
 class Message(NamedTuple):
@@ -248,18 +249,14 @@ def encode_record(value: Record) -> bytes:
 
 
 class Dialect(NamedTuple):
-    """One revision of the protocol: its commands and what they carry. The layout of ``header`` is the same in all of them."""
+    """One revision of the protocol: its commands and what they carry. The layout of ``header`` is the same in all of them.
+
+    ``plans`` has what reads the payload of a message, by its kind (the flags Type and Error) and command.
+    """
 
     header: type[Record]
     commands: type[Codes]
-    requests: Mapping[int, Plan]
-    replies: Mapping[int, Plan]
-
-    def plan(self, flags: int, command: int) -> Plan | None:
-        """What reads the payload of a message; None where it has none, or none that is known."""
-        if flags & _TYPE == 0:
-            return self.requests.get(command)
-        return self.replies.get(command) if flags & (_TYPE | _ERROR) == 1 else None
+    plans: Mapping[tuple[int, int], Plan]
 
     def name(self, header: Header) -> str:
         """For people: "VFIO_USER_DMA_MAP reply"."""
@@ -270,11 +267,14 @@ class Dialect(NamedTuple):
 
 def dialect_of(module: ModuleType) -> Dialect:
     """The revision that a generated module declares: ``messages``, or a draft."""
-    requests, replies = (
-        {command: plan_of(record) for command, record in records.items() if record is not None}
-        for records in (module.REQUESTS, module.REPLIES)
-    )
-    return Dialect(module.Header, module.Command, requests, replies)
+    kinds = ((0, module.REQUESTS), (_ERROR, module.REQUESTS), (1, module.REPLIES))
+    plans = {
+        (kind, command): plan_of(record)
+        for kind, records in kinds
+        for command, record in records.items()
+        if record is not None
+    }
+    return Dialect(module.Header, module.Command, plans)
 
 
 CURRENT: Final = dialect_of(messages)
@@ -293,7 +293,7 @@ def decode_header(data: bytes) -> Header:
 
 def record_of(header: Header, dialect: Dialect = CURRENT) -> type[Record] | None:
     """The table of what follows ``header``; None for an unknown command, an error reply, and a message without payload."""
-    plan = dialect.plan(int(header.flags), header.command)
+    plan = dialect.plans.get((int(header.flags) & _KIND, header.command))
     return plan.record if plan else None
 
 
@@ -312,7 +312,7 @@ def decode(data: bytes, dialect: Dialect = CURRENT) -> Message:
     if size != end:
         raise DecodeError("Header.message_size", f"says {size} bytes, the message has {end}", 4)
     header = _make_header(message_id, command, size, _FLAGS[flags], error)
-    plan = dialect.plan(flags, command)
+    plan = dialect.plans.get((flags & _KIND, command))
     if plan is None:
         return Message(header, None, data[HEADER_SIZE:])
     try:
