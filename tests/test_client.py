@@ -83,8 +83,9 @@ def test_a_mappable_region_brings_its_areas_and_its_descriptor(client: Client) -
 
 def test_sub_regions_come_with_their_descriptors(client: Client) -> None:
     with client.region_io_fds(4, 4096) as io_fds:
-        assert [entry.offset for entry in io_fds.sub_regions] == [0, 4, 0x100]
-        assert [io_fds.fd_of(entry).kind for entry in io_fds.sub_regions] == ["eventfd", "eventfd", "socket"]
+        assert [entry.offset for entry in io_fds.sub_regions] == [0, 4, 4, 8, 12, 16, 0x100, 0x200]
+        assert [io_fds.fd_of(entry).kind for entry in io_fds.sub_regions] == ["eventfd"] * 6 + ["socket"] * 2
+        assert len(io_fds.fds) == 6
     with client.region_io_fds(0) as none:
         assert (none.sub_regions, none.fds) == ((), ())
 
