@@ -46,8 +46,29 @@ class _Table(DmaMap):
         return next((each for each in self._regions if each.address <= address < each.address + each.size), None)
 
 
-def _wrong(name: str, mistake: str, parts: Callable[[Any, int, int], list[Part]], *, writes: bool = True) -> Fault:
-    return Fault(name, mistake, responder=memory(type("Faulty", (_Table,), {"parts": parts, "writes": writes})))
+class _Believing(_Table):
+    """Takes every mapping for what the client says it is."""
+
+    def map(self, region: Region) -> None:
+        size, self.page_size = self.page_size, 1
+        inside = region if region.fd is None else region._replace(size=os.fstat(region.fd).st_size - region.offset)
+        checked = min(inside, region, key=lambda each: each.size)
+        try:
+            super().map(checked)
+        finally:
+            self.page_size = size
+        self._regions[self._regions.index(checked)] = region
+
+
+def _wrong(
+    name: str,
+    mistake: str,
+    parts: Callable[[Any, int, int], list[Part]],
+    *,
+    writes: bool = True,
+    table: type[_Table] = _Table,
+) -> Fault:
+    return Fault(name, mistake, responder=memory(type("Faulty", (table,), {"parts": parts, "writes": writes})))
 
 
 def _each(change: Callable[[Any, Part], Part]) -> Callable[[Any, int, int], list[Part]]:
@@ -286,12 +307,14 @@ FAULTS: tuple[Fault, ...] = (
         "dma-mapped-by-the-page",
         "A mapping begins with a page of its file (libvfio-user efd091b).",
         _dying(_by_the_page),
+        table=_Believing,
     ),
     _wrong(
         "dma-reads-behind-the-file",
         "A file is as long as its mapping (libvfio-user efd091b).",
         _dying(_behind_the_file),
         writes=False,
+        table=_Believing,
     ),
     _wrong(
         "dma-reads-without-access",

@@ -96,10 +96,9 @@ def _two_mib(self: Any, region: Region, at: int, count: int) -> bytes:
 
 
 def _own_limit(self: Any, region: Region, at: int, count: int) -> bytes:
-    data: bytes = DmaMap._read(self, region, at, count)
-    if min(count, self._limit()) > 1 << 20:
+    if min(count, self._transfer._responder.peer.max_data_xfer_size) > 1 << 20:
         raise OSError(errno.EINVAL, "a reply that is too long")
-    return data
+    return DmaMap._read(self, region, at, count)
 
 
 def _first_socket(self: Any, request: VersionRequest, fds: list[int]) -> Answer:
