@@ -1,6 +1,6 @@
 """A card of 16 outputs and 16 inputs: to a driver an ACCES PCI-IDIO-16, whose every output is wired to the input of its number.
 
-Regions: BAR2, 8 I/O ports; 7, configuration space. Interrupts: INTx, a level.
+Regions: BAR2, 8 I/O ports; 7, configuration space. Interrupts: INTx, a level. It migrates at rest.
 
     ======  =============================================  ==========================
     offset  read                                           write
@@ -19,33 +19,23 @@ The rest, 3 and 7, controls the filters of the inputs, of which a wire has no ne
 
 from typing import Final
 
-from vfio_user_proto.device import Description, Device, Host, Irq, Region
-from vfio_user_proto.devices.pci import BAR2, CONFIG, INTX, ConfigSpace, InterruptPin
-from vfio_user_proto.messages import IrqInfoFlags
+from vfio_user_proto.device import Region
+from vfio_user_proto.devices.pci import BAR2, CONFIG, ConfigSpace, PinDevice
 
 LOW_OUTPUTS, LOW_INPUTS, ENABLE, _, HIGH_OUTPUTS, HIGH_INPUTS, STATUS, _ = range(8)
 CLEAR: Final = LOW_INPUTS
 PORTS: Final = 8
 WAITING: Final = 4  # bit of STATUS
+STATES: Final = (0, WAITING | 1, WAITING | 2, WAITING | 3)  # all values of STATUS
 
 
-class GpioDevice(Device):
+class GpioDevice(PinDevice):
     """See the head of this file."""
 
     def __init__(self) -> None:
-        self.config = ConfigSpace(vendor=0x494F, device=0x0DC8, class_code=0xFF0000, ports={2: PORTS}, interrupt_pin=1)
-        self.description = Description(
-            regions={BAR2: Region(PORTS), CONFIG: Region(self.config.size)},
-            irqs={INTX: Irq(1, IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE | IrqInfoFlags.AUTOMASKED)},
-        )
-        self._pin = InterruptPin(self.config)
+        config = ConfigSpace(vendor=0x494F, device=0x0DC8, class_code=0xFF0000, ports={2: PORTS}, interrupt_pin=1)
+        super().__init__(config, {BAR2: Region(PORTS)})
         self.reset()
-
-    def attach(self, host: Host) -> None:
-        self._pin.connect(host)
-
-    def detach(self) -> None:
-        self._pin.connect(None)
 
     def region_read(self, index: int, offset: int, count: int) -> bytes:
         if index == CONFIG:
@@ -65,6 +55,18 @@ class GpioDevice(Device):
         self._lines = bytearray(2)
         self._enabled, self._status = False, 0
         self._pin.set(False)
+
+    def save(self) -> bytes:
+        return self.config.read(0, self.config.size) + bytes((*self._lines, self._enabled, self._status))
+
+    def load(self, state: bytes) -> None:
+        content, rest = state[: self.config.size], state[self.config.size :]
+        if len(rest) != 4 or rest[2] > 1 or rest[3] not in STATES:
+            raise ValueError("no state of a GPIO card")
+        self.config.load(content)
+        self._lines = bytearray(rest[:2])
+        self._enabled, self._status = bool(rest[2]), rest[3]
+        self._pin.set(bool(self._status) and self._enabled)
 
     def _read(self, port: int) -> int:
         if port in (LOW_OUTPUTS, LOW_INPUTS):

@@ -1,15 +1,17 @@
-"""PCI as devices need it: indexes of regions and interrupts, configuration space with its capabilities, the interrupt pin."""
+"""PCI as devices need it: indexes of regions and interrupts, configuration space, the interrupt pin."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from vfio_user_proto.device import Host
+from vfio_user_proto.device import Description, Device, Host, Irq, Region
+from vfio_user_proto.messages import DeviceState, IrqInfoFlags, MigrationFlags
 
 # Regions and kinds of interrupts of a PCI device (linux/vfio.h numbers them so).
 BAR0, BAR1, BAR2, BAR3, BAR4, BAR5, ROM, CONFIG, VGA = range(9)
 INTX, MSI, MSIX, ERR, REQ = range(5)
 
+_AT_REST: Final = frozenset({DeviceState.STOP, DeviceState.STOP_COPY, DeviceState.RESUMING})
 _INTX_DISABLE: Final = 0x04  # of the second byte of the command register
 _STATUS_INTERRUPT: Final = 0x08
 _STATUS_CAPABILITIES: Final = 0x10
@@ -74,6 +76,11 @@ class ConfigSpace:
         """Every byte as at the start."""
         self._now[:] = self._start
 
+    def load(self, content: bytes) -> None:
+        """Become what ``read`` gave elsewhere, ``size`` bytes; what a driver cannot set stays as it is."""
+        self.reset()
+        self.write(0, content)
+
     def interrupt(self, pending: bool) -> bool:
         """Say in the status register whether an interrupt is pending; returns whether the pin may carry it."""
         self._now[6] = self._now[6] & ~_STATUS_INTERRUPT | (_STATUS_INTERRUPT if pending else 0)
@@ -86,7 +93,7 @@ class InterruptPin:
     def __init__(self, config: ConfigSpace) -> None:
         self._config = config
         self._host: Host | None = None
-        self._pending = False
+        self._pending = self._resting = False
 
     def connect(self, host: Host | None) -> None:
         """A client came, or left: None."""
@@ -98,11 +105,55 @@ class InterruptPin:
         self._pending = pending
         self.renew()
 
+    def rest(self, resting: bool) -> None:
+        """Whether the device is at rest: until it works again nothing is asserted."""
+        self._resting = resting
+        self.renew()
+
     def renew(self) -> None:
         """To be called when configuration space was written or reset."""
-        asserted = self._config.interrupt(self._pending)
+        asserted = self._config.interrupt(self._pending) and not self._resting
         if self._host is not None:
             self._host.level(INTX, 0, asserted)
+
+
+class PinDevice(Device):
+    """A device that interrupts by its pin, and can be migrated while it is at rest."""
+
+    def __init__(self, config: ConfigSpace, regions: Mapping[int, Region]) -> None:
+        self.config = config
+        self._pin = InterruptPin(config)
+        self._state = DeviceState.RUNNING
+        self.description = Description(
+            regions={**regions, CONFIG: Region(config.size)},
+            irqs={INTX: Irq(1, IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE | IrqInfoFlags.AUTOMASKED)},
+            migration=MigrationFlags.STOP_COPY,
+        )
+
+    @property
+    def state(self) -> DeviceState:
+        """Where the device stands (``Device``)."""
+        return self._state
+
+    @state.setter
+    def state(self, state: DeviceState) -> None:
+        self._state = state
+        self.rest(self.at_rest)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the device changes neither itself nor anything outside."""
+        return self._state in _AT_REST
+
+    def rest(self, resting: bool) -> None:
+        """The device comes to rest, or works again."""
+        self._pin.rest(resting)
+
+    def attach(self, host: Host) -> None:
+        self._pin.connect(host)
+
+    def detach(self) -> None:
+        self._pin.connect(None)
 
 
 def msi(count: int) -> tuple[int, bytes, bytes]:

@@ -4,19 +4,20 @@ Regions: BAR0, the 8 I/O ports of the chip; 7, configuration space. Interrupts: 
 
 The line ends at a terminal: whoever connects to a listening UNIX socket. What the guest sends while nobody is connected, or
 faster than is read, waits; of more than 64 KiB the oldest bytes are lost. What the terminal sends waits in its socket until
-the guest has read what is in the FIFO. Speed and parity change nothing, and the modem is always ready.
+the guest has read what is in the FIFO. Speed and parity change nothing, and the modem is always ready. The chip migrates at
+rest, its terminal does not: who was connected stays where the device came from, with what was not sent yet.
 """
 
 import contextlib
+import itertools
 import select
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from vfio_user_proto.device import Description, Device, Host, Irq, Region
-from vfio_user_proto.devices.pci import BAR0, CONFIG, INTX, ConfigSpace, InterruptPin
-from vfio_user_proto.messages import IrqInfoFlags
+from vfio_user_proto.device import Host, Region
+from vfio_user_proto.devices.pci import BAR0, CONFIG, ConfigSpace, PinDevice
 
 PORTS: Final = 8
 # The ports; with DLAB set in LCR the first two are the halves of the divisor.
@@ -40,25 +41,22 @@ _LOOPED: Final = ((0x01, 0x20), (0x02, 0x10), (0x04, 0x40), (0x08, 0x80))
 BOUND: Final = 65536
 
 
-class SerialDevice(Device):
+class SerialDevice(PinDevice):
     """See the head of this file. The socket stays the caller's; devices that share it get one terminal each."""
 
     def __init__(self, listener: socket.socket | None = None) -> None:
-        self.config = ConfigSpace(vendor=0x5646, device=0x5350, class_code=0x070002, ports={0: PORTS}, interrupt_pin=1)
-        self.description = Description(
-            regions={BAR0: Region(PORTS), CONFIG: Region(self.config.size)},
-            irqs={INTX: Irq(1, IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE | IrqInfoFlags.AUTOMASKED)},
-        )
-        self._pin = InterruptPin(self.config)
+        config = ConfigSpace(vendor=0x5646, device=0x5350, class_code=0x070002, ports={0: PORTS}, interrupt_pin=1)
+        super().__init__(config, {BAR0: Region(PORTS)})
         self._terminal = Terminal(listener, self._room, self._receive)
         self.reset()
 
+    def rest(self, resting: bool) -> None:
+        super().rest(resting)
+        self._terminal.renew()
+
     def attach(self, host: Host) -> None:
         host.watch(self._terminal.fileno(), self._terminal.ready)
-        self._pin.connect(host)
-
-    def detach(self) -> None:
-        self._pin.connect(None)
+        super().attach(host)
 
     def region_read(self, index: int, offset: int, count: int) -> bytes:
         if index == CONFIG:
@@ -88,6 +86,28 @@ class SerialDevice(Device):
 
     def close(self) -> None:
         self._terminal.close()
+
+    def save(self) -> bytes:
+        config = self.config.read(0, self.config.size)
+        flags = bytes((self._fifo, self._emptied, self._modem))
+        return config + self._registers + self._divisor + flags + bytes(self._received)
+
+    def load(self, state: bytes) -> None:
+        ends = list(itertools.accumulate((self.config.size, PORTS, len(self._divisor), 3)))
+        config, registers, divisor, flags = (state[begin:end] for begin, end in itertools.pairwise((0, *ends)))
+        received = state[ends[-1] :]
+        if (
+            len(flags) != 3
+            or len(received) > (FIFO if flags[0] else 1)
+            or registers[IER] > 0x0F
+            or registers[MCR] > 0x1F
+        ):
+            raise ValueError("no state of a serial port")
+        self.config.load(config)
+        self._registers, self._divisor = bytearray(registers), bytearray(divisor)
+        self._fifo, self._emptied, self._modem = bool(flags[0]), bool(flags[1]), flags[2]
+        self._received = deque(received)
+        self._update()
 
     def _read(self, port: int) -> int:
         if port in (DATA, IER) and self._registers[LCR] & DLAB:
@@ -137,8 +157,8 @@ class SerialDevice(Device):
         self._modem = now | self._modem & 0x0F | changed >> 4
 
     def _room(self) -> int:
-        """How many bytes may be received now."""
-        return (FIFO if self._fifo else 1) - len(self._received)
+        """How many bytes may be received now; at rest none."""
+        return 0 if self.at_rest else (FIFO if self._fifo else 1) - len(self._received)
 
     def _receive(self, data: bytes) -> None:
         self._received.extend(data)
