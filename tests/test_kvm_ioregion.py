@@ -167,6 +167,15 @@ def test_a_silent_device_is_told_and_a_late_response_taken_for_nothing(device: D
         hasty.write(0, 4, b"\0", posted=True)
 
 
+def test_a_device_that_changes_the_sockets_options_holds_nobody_up(device: Device, hasty: IoregionSocket) -> None:
+    """It made the socket, and may have kept the client's end of it."""
+    device.theirs.setblocking(True)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        device.theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, 0))
+    with pytest.raises(TransportError, match="no response on the ioregionfd within"):
+        hasty.read(1, 0, 4)
+
+
 def test_a_socket_that_does_not_block_is_waited_for_all_the_same(device: Device) -> None:
     """The server may have set that for its own copy: the device answers only when somebody waits for it."""
     released = threading.Event()

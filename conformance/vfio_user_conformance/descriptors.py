@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from vfio_user_proto import eventfds
 from vfio_user_proto.errors import UsageError
 
 
@@ -43,7 +44,7 @@ class Handle:
         poll.register(self.ours, select.POLLIN)
         if not poll.poll(None if seconds is None else seconds * 1000):
             return 0
-        return os.eventfd_read(self.ours)
+        return eventfds.take(self.ours)
 
     def lend(self) -> int:
         """The one to send; where that was sent already, another one of the same file."""

@@ -8,13 +8,14 @@ import threading
 import time
 from typing import Final
 
-from vfio_user_proto import unix, wire
+from vfio_user_proto import wire
 from vfio_user_proto.drafts.ioregionfd import AccessSize, IoregionfdCmd, IoregionfdCommand, IoregionfdResp, SizeResp
 from vfio_user_proto.errors import RemoteProtocolError, TransportError
 
 # The widths of accesses that a command has, in bytes, and how it says them.
 SIZES: Final = {1 << code: SizeResp(code) for code in AccessSize}
 _RECORD: Final = IoregionfdResp.fixed_size
+_SEND: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class IoregionSocket:
@@ -26,9 +27,11 @@ class IoregionSocket:
     """
 
     def __init__(self, fd: int, timeout: float | None) -> None:
-        """A copy of ``fd`` is used, which must be a socket."""
-        self._stream = unix.Stream(socket.socket(fileno=os.dup(fd)))
-        self._stream.set_timeout(timeout)
+        """A copy of ``fd`` is used, which must be a socket.
+
+        Whoever made it can change its flags and options at any time: no call here waits, poll does.
+        """
+        self._socket = socket.socket(fileno=os.dup(fd))
         self._timeout = timeout
         self._lock = threading.Lock()
         self._broken = ""
@@ -54,7 +57,7 @@ class IoregionSocket:
         self._cycle(command, waits=not posted)
 
     def close(self) -> None:
-        self._stream.close()
+        self._socket.close()
 
     def _cycle(self, command: IoregionfdCmd, *, waits: bool) -> IoregionfdResp:
         with self._lock:
@@ -73,17 +76,23 @@ class IoregionSocket:
     def _send(self, record: bytes, deadline: float | None) -> None:
         left = memoryview(record)
         while left:
-            sent = self._stream.write(left, wait=False)
-            left = left[sent:]
-            if not sent:
+            try:
+                left = left[self._socket.send(left, _SEND) :]
+            except BlockingIOError:
                 self._wait(select.POLLOUT, deadline, "the device does not read its ioregionfd")
+            except OSError as problem:
+                raise TransportError(f"the ioregionfd takes no command: {problem.strerror}") from None
 
     def _receive(self, deadline: float | None) -> IoregionfdResp:
-        """One response, read at once as KVM does it."""
-        while (got := self._stream.read(_RECORD + 1)) is None:
-            self._wait(select.POLLIN, deadline, "no response on the ioregionfd")
-        data, fds = got
-        unix.close_all(fds)
+        """One response, read at once as KVM does it; descriptors that come along are the kernel's to close."""
+        data = None
+        while data is None:
+            try:
+                data = self._socket.recv(_RECORD + 1, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._wait(select.POLLIN, deadline, "no response on the ioregionfd")
+            except OSError as problem:
+                raise TransportError(f"the ioregionfd gives no response: {problem.strerror}") from None
         if not data:
             raise TransportError("the device closed its ioregionfd")
         if len(data) != _RECORD:
@@ -93,14 +102,14 @@ class IoregionSocket:
     def _check_silent(self) -> None:
         """What is there before the command cannot be its response."""
         poll = select.poll()
-        poll.register(self._stream, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
         if poll.poll(0):
             self._receive(time.monotonic())
             raise RemoteProtocolError("a response came on the ioregionfd that no command asked for")
 
     def _wait(self, event: int, deadline: float | None, problem: str) -> None:
         poll = select.poll()
-        poll.register(self._stream, event)
+        poll.register(self._socket, event)
         remaining = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         if not poll.poll(remaining):
             raise TransportError(f"{problem} within {self._timeout:g} s")
