@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vfio_user_conformance.descriptors import Descriptor
 from vfio_user_conformance.facts import Facts, resolve
 from vfio_user_conformance.peer import HungUp
-from vfio_user_conformance.words import command_name, said
+from vfio_user_conformance.words import command_name, plural, said
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import REQUESTS, Command, MessageType
 from vfio_user_proto.model import Record
@@ -134,7 +134,7 @@ class Sip:
         session.sip(self.count)
 
     def __str__(self) -> str:
-        return f"read {self.count} byte{'' if self.count == 1 else 's'} at a time"
+        return f"read {plural(self.count, 'byte')} at a time"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whol
 from vfio_user_conformance.facts import MAPPABLE, WITH_IO_FDS
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.steps import Send
+from vfio_user_conformance.words import plural
 from vfio_user_proto.messages import DmaMapFlags, DmaMapRequest, RegionReadRequest
 
 MAP = DmaMapRequest(flags=DmaMapFlags.READABLE | DmaMapFlags.WRITEABLE, address=0x10000, size=0x1000)
@@ -19,9 +20,9 @@ def at_most_fds(count: int) -> Reply:
     """A reply with no more descriptors than that."""
 
     def problem(seen: Received) -> str:
-        return "" if len(seen.fds) <= count else f"{len(seen.fds)} descriptors came"
+        return "" if len(seen.fds) <= count else f"{plural(len(seen.fds), 'descriptor')} came"
 
-    return Reply(whole=Whole(f"at most {count} descriptor{'' if count == 1 else 's'}", problem))
+    return Reply(whole=Whole(f"at most {plural(count, 'descriptor')}", problem))
 
 
 def odd(what: str, data: object | None = None, raw: bytes | None = None, note: str = "") -> Case:
