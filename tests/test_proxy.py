@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -142,6 +143,15 @@ def test_a_server_that_is_not_there_is_told_and_the_client_dropped(tmp_path: Pat
         assert between.told == [f"{tmp_path}/nowhere: No such file or directory"]
 
 
+def test_a_listener_that_gives_no_client_ends_it() -> None:
+    proxy = Proxy(lambda: unix.pair()[0], lambda _: None, print)
+    with socket.socket(socket.AF_UNIX) as sock:
+        proxy.listen(sock)
+        with pytest.raises(TransportError, match="no further client can be accepted: Invalid argument"):
+            proxy.run()
+        proxy.close()
+
+
 # Bytes
 
 
@@ -230,6 +240,45 @@ def test_the_socket_of_twin_mode_is_joined_with_one_of_the_proxys(ends: Ends) ->
     assert twin.read(1) == (b"", [])
     twin.close()
     assert [each.socket for each in ends.between.passed] == [0, 1, 1]
+
+
+def test_without_a_descriptor_to_spare_the_twin_socket_is_passed_as_it_is(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = VersionRequest(version_data=b'{"capabilities":{"twin_socket":{"supported":true,"fd_index":0}}}\0')
+    ours, theirs = unix.pair()
+    monkeypatch.setattr(unix, "pair", lambda: os.open("/", os.O_RDONLY | os.O_CREAT | os.O_EXCL))
+    ends.server.write(craft(Command.VERSION, version, kind=1), [theirs.fileno()])
+    _, [fd] = ends.client.read(1000) or (b"", [])
+    assert same(fd, theirs.fileno())
+    assert ends.between.told[0].startswith("what goes over the twin socket is not seen: ")
+    unix.close_all([fd])
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_bytes_arrive_as_they_were_sent_with_all_their_descriptors(ends: Ends, seed: int) -> None:
+    """Right messages, wrong ones and no messages, cut anywhere."""
+    random = Random(seed)
+    sent, count = b"", 0
+    with eventfds(1) as [event]:
+        for _ in range(60):
+            data = random.choice(
+                (INFO, MAP, random.randbytes(random.randrange(1, 40)), craft(9, b"x", message_size=20))
+            )
+            fds = [event] * random.randrange(3)
+            ends.client.write(data, fds)
+            sent, count = sent + data, count + len(fds)
+        ends.client.socket.shutdown(socket.SHUT_WR)
+        came, came_with = b"", 0
+        while got := ends.server.read(random.randrange(1, 100)):
+            if not got[0]:
+                break
+            came, came_with = came + got[0], came_with + len(got[1])
+            unix.close_all(got[1])
+    assert (came, came_with) == (sent, count)
+    assert b"".join(data for _, data in ends.passed) == sent
 
 
 # The end

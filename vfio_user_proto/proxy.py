@@ -62,7 +62,10 @@ class Proxy:
         self.loop.watch(sock.fileno(), READABLE, lambda _events: self._accept(sock))
 
     def run(self, *, once: bool = False) -> None:
-        """Pass on until ``stop`` is called; with ``once`` until a client has left."""
+        """Pass on until ``stop`` is called; with ``once`` until a client has left.
+
+        Raises TransportError where there are no descriptors left for a further client, and what ``passed`` raises.
+        """
         while not self.loop.stopped and not (once and self._left):
             self.loop.turn()
             for link in [link for link in self._links if link.over]:
@@ -90,8 +93,10 @@ class Proxy:
     def _accept(self, listener: socket.socket) -> None:
         try:
             client = unix.Stream(listener.accept()[0])
-        except OSError:
+        except BlockingIOError:
             return
+        except OSError as problem:
+            raise TransportError(f"no further client can be accepted: {problem.strerror}") from None
         try:
             server = self._connect()
         except TransportError as problem:
@@ -117,7 +122,11 @@ class _Link:
         self.proxy.passed(Passed(sender, data, about, self.number, time.monotonic()))
         index = _twin_index(data) if sender == "server" and fds else None
         if index is not None and index < len(fds) and about[index]["kind"] == "socket":
-            ours, theirs = unix.pair()
+            try:
+                ours, theirs = unix.pair()
+            except OSError as problem:
+                self.proxy.told(f"what goes over the twin socket is not seen: {problem.strerror}")
+                return
             server = unix.Stream(socket.socket(fileno=fds[index]))
             fds[index] = theirs.socket.detach()
             self.proxy.join(ours, server, twin=True)

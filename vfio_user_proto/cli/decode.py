@@ -34,10 +34,11 @@ def register(subparsers: Any) -> None:
     """Add ``decode`` and ``encode`` to the parser of ``vfio-user``."""
     parser = subparsers.add_parser("decode", help="print messages as a person reads them", description=_ABOUT_DECODE)
     parser.add_argument("inputs", nargs="*", metavar="FILE|HEX|-")
-    parser.add_argument(
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
         "--json", action="store_true", help="one JSON object per line and message, for encode and programs"
     )
-    parser.add_argument("--pcapng", metavar="FILE", help="write the messages into a file for Wireshark instead")
+    form.add_argument("--pcapng", metavar="FILE", help="write the messages into a file for Wireshark instead")
     parser.add_argument("--draft", choices=DRAFTS, help="messages of a draft of the protocol instead; as text only")
     parser.set_defaults(run=decode)
     parser = subparsers.add_parser("encode", help="turn described messages into bytes", description=_ABOUT_ENCODE)

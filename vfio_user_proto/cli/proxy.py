@@ -109,7 +109,7 @@ def _recording(name: str) -> Iterator[Recorder]:
     def record(now: Captured, socket: int) -> None:
         if wireshark:
             seconds = epoch + (now.t or 0.0)
-            packet = pcapng.Packet(now.data, now.sender == "client", seconds, now.fd_count, socket)
+            packet = pcapng.Packet(now.data, now.sender == "client", seconds, now.fd_count, socket & 0xFFFF)
             write(pcapng.block_of(packet))
         else:
             write(trace.line_of(now).encode())
