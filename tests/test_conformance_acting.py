@@ -440,14 +440,14 @@ def test_memory_is_compared_byte_by_byte(device: tuple[Session, Registers]) -> N
     assert Holds(MEMORY, (piece,), if_done=True).check(session) == []
     target.memory[0x20] = 1
     assert texts(Holds(MEMORY, (piece,), if_done=True).check(session)) == [
-        "byte 0x100 of a memfd of 0x2000 bytes is not what the device was to write, 4 bytes in all"
+        "byte 0x100 of memory 0 of 0x2000 bytes is not what the device was to write, 4 bytes in all"
     ]
     os.pwrite(ours, bytes([9, 10, 11, 12]), 0x100)
     assert Holds(MEMORY, (piece,)).check(session) == []
-    assert "byte 0x100 of a memfd of 0x2000 bytes was overwritten" in texts(Holds(MEMORY).check(session))[0]
+    assert "byte 0x100 of memory 0 of 0x2000 bytes was overwritten" in texts(Holds(MEMORY).check(session))[0]
     os.pwrite(ours, b"x", 0x2000)
     assert texts(Holds(MEMORY, (piece,)).check(session)) == [
-        "the file behind a memfd of 0x2000 bytes is 0x2001 bytes long now"
+        "the file behind memory 0 of 0x2000 bytes is 0x2001 bytes long now"
     ]
 
 

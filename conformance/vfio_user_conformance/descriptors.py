@@ -97,10 +97,14 @@ class Memfd:
 
 @dataclass(frozen=True, eq=False)
 class EventFd:
-    """An eventfd whose counter begins at ``count``; when it is full, a write to one that is ``blocking`` waits."""
+    """An eventfd whose counter begins at ``count``; when it is full, a write to one that is ``blocking`` waits.
+
+    ``name`` tells it from others of the case.
+    """
 
     count: int = 0
     blocking: bool = False
+    name: str = ""
 
     def open(self) -> Handle:
         fd = os.eventfd(0, os.EFD_CLOEXEC | (0 if self.blocking else os.EFD_NONBLOCK))
@@ -109,7 +113,7 @@ class EventFd:
         return Handle(fd, os.dup(fd), {"kind": "eventfd", "size": self.count}, lambda: False)
 
     def __str__(self) -> str:
-        return "an eventfd"
+        return f"eventfd {self.name}" if self.name else "an eventfd"
 
 
 @dataclass(frozen=True, eq=False)

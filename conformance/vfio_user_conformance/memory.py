@@ -29,6 +29,9 @@ class Pages(Memfd):
         os.pwrite(handle.ours, self.background(), 0)
         return handle
 
+    def __str__(self) -> str:
+        return f"memory {self.seed} of {self.size:#x} bytes"
+
     def background(self) -> bytes:
         """What it is full of."""
         return (_background() * (self.size // 0x10000 + 2))[self.seed * 256 :][: self.size]

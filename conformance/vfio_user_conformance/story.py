@@ -18,8 +18,8 @@ def story(ident: str, requirement: str, *exchanges: Exchange, **more: Any) -> Ca
     return Case(
         ident=ident,
         requirement=requirement,
-        stimulus="; then ".join(listed(each.steps, "; then ") for each in exchanges),
-        expect="; then ".join(listed(each.expect, "; then ") for each in exchanges),
+        stimulus="; then ".join(listed(each.steps, "; then ") for each in exchanges if each.steps),
+        expect="; then ".join(listed(each.expect, "; then ") for each in exchanges if each.expect),
         script=script,
         **more,
     )

@@ -19,7 +19,7 @@ from vfio_user_conformance.facts import (
 from vfio_user_conformance.steps import Exchange, Reconnect, Send, exchange
 from vfio_user_conformance.story import story
 
-A, B, C, NEW = EventFd(), EventFd(), EventFd(), EventFd()
+A, B, C, NEW = (EventFd(name=name) for name in ("A", "B", "C", "D"))
 FIRST, SECOND, OTHER = Raise(RAISED_INDEX, RAISED), Raise(RAISED_INDEX, RAISED_TOO), Raise(OTHER_INDEX, OTHER_VECTOR)
 TO_FIRST = assign(RAISED, A, index=RAISED_INDEX)
 TO_SECOND = assign(RAISED_TOO, B, index=RAISED_INDEX)

@@ -15,7 +15,7 @@ from vfio_user_conformance.words import plural
 from vfio_user_proto.messages import IrqSetFlags
 
 UNMASK = IrqSetFlags.ACTION_UNMASK
-A, B, C, SPARE = EventFd(), EventFd(), EventFd(), EventFd()
+A, B, C, SPARE = (EventFd(name=name) for name in ("A", "B", "C", "D"))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from vfio_user_conformance.expect import REFUSED, Either, Reply, Signalled
 from vfio_user_conformance.facts import ANOTHER_TYPE, SEVERAL, SEVERAL_COUNT, THREE_FDS, Fact
 from vfio_user_conformance.steps import Reconnect, Send, Step
 
-A, B, C, NEW = EventFd(), EventFd(), EventFd(), EventFd()
+A, B, C, NEW = (EventFd(name=name) for name in ("A", "B", "C", "D"))
 
 
 def assign(vector: int, *bells: Descriptor, index: int = SEVERAL) -> Send:
