@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from serving import eventfds
@@ -28,6 +29,11 @@ def test_ready_descriptor_is_called_with_its_events(loop: Loop) -> None:
         assert calls == [(fds[1], select.POLLIN)]
         for fd in fds:
             loop.forget(fd)
+
+
+def test_file_has_no_events_to_wait_for(loop: Loop, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file, pytest.raises(PermissionError):
+        loop.watch(file.fileno(), READABLE, lambda events: None)
 
 
 def test_change_and_forget(loop: Loop) -> None:

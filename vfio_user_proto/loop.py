@@ -33,9 +33,12 @@ class Loop:
         self.watch(self._wake, READABLE, lambda _events: _drain(self._wake))
 
     def watch(self, fd: int, events: int, ready: Ready) -> None:
-        """Call ``ready`` with the epoll events when one of ``events`` happens to ``fd``."""
-        self._calls[fd] = ready
+        """Call ``ready`` with the epoll events when one of ``events`` happens to ``fd``.
+
+        Raises PermissionError for a file, which is always ready.
+        """
         self._poll.register(fd, events)
+        self._calls[fd] = ready
 
     def change(self, fd: int, events: int) -> None:
         """From now on wait for ``events`` of a descriptor that is watched already."""
