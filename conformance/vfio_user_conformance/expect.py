@@ -103,7 +103,7 @@ class Reply(Expectation):
             if not _fits(wanted, values[name], facts):
                 found.append(Problem(f"{name} is {shown(values[name])}, not {shown(resolve(wanted, facts))}"))
         if self.whole is not None and (text := self.whole.problem(seen)):
-            found.append(Problem(text))
+            found.append(Problem(text, self.whole.under))
         return found
 
     def __str__(self) -> str:
@@ -133,6 +133,11 @@ class ErrorReply(Expectation):
             return _nothing(seen)
         found = _of_any_reply(seen, asked)
         if not seen.message.is_error:
+            if number := seen.message.header.error:
+                return [
+                    *found,
+                    Problem(f"the error is {errno_name(number)}, and the Error bit is clear", "header.error-bit"),
+                ]
             return [*found, Problem("it was carried out, not refused", self.under)]
         if self.errno and seen.message.header.error != self.errno:
             found.append(Problem(f"the error is {errno_name(seen.message.header.error)}, not {errno_name(self.errno)}"))
@@ -272,10 +277,14 @@ class Signalled(AfterCheck):
 
 @dataclass(frozen=True)
 class Whole:
-    """A condition on a reply and its descriptors together; ``problem`` says what is wrong, "" where nothing is."""
+    """A condition on a reply and its descriptors together; ``problem`` says what is wrong, "" where nothing is.
+
+    ``under`` is the requirement that it belongs to, where that is not the case's own.
+    """
 
     words: str
     problem: Callable[[Received], str]
+    under: str = ""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def run_server(options: argparse.Namespace) -> int:
     """Run the cases, write the reports; the exit status is that of the report."""
     from vfio_user_conformance import runner
     from vfio_user_conformance.case import catalogue, select
+    from vfio_user_conformance.model.catalogue import RULES
 
     if options.jobs > 1 and options.socket:
         raise UsageError("--jobs needs a target for each: --spawn, or the built-in one")
@@ -78,7 +79,7 @@ def run_server(options: argparse.Namespace) -> int:
     chosen = select(options.select)
     bench = judged.bench(options)
     report = runner.run(bench, chosen, options.jobs, strict=options.strict)
-    return reporting.conclude(options, "server", report, bench.facts.profile, catalogue())
+    return reporting.conclude(options, "server", report, bench.facts.profile, {**RULES, **catalogue()})
 
 
 def run_list(options: argparse.Namespace) -> int:

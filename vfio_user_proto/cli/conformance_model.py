@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     bench = judged.bench(options)
     profile = bench.facts.profile
     known = load(options.known).known if options.known else profile.known
+    every = {*catalogue(), *RULES}
     steps = options.steps if options.steps or options.time else _DEFAULT_STEPS
     exploring = Run(bench, options.seed, steps, options.time, known)
     started = time.monotonic()
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         cut_short,
         seed=options.seed,
     )
-    return reporting.conclude(options, "model", report, profile, {*catalogue(), *RULES})
+    return reporting.conclude(options, "model", report, profile, every)
 
 
 def _count(text: str) -> int:

@@ -29,11 +29,11 @@ START = Rule(
 STOP = Rule("log-stop", "dma-logging.probe", "the log is stopped", _NEEDS, _HAZARDS)
 REPORT = Rule(
     "log-report",
-    "dma-logging.report-reply",
+    "dma-logging.report-any-page-size",
     "a bitmap with a bit for each page of a mapping, and zeros behind",
     _NEEDS,
     _HAZARDS,
-    ("dma-logging-bitmap-of-bytes", "dma-logging-bits-outside", "sequence-report-after-unmap-refused"),
+    ("dma-logging-bits-outside", "sequence-report-after-unmap-refused"),
 )
 NOT_STARTED = Rule(
     "log-report-refused",
@@ -108,8 +108,8 @@ class Report(Move):
         if world.logging is False:
             yield Turn(NOT_STARTED, (send,), (ErrorReply(),))
         else:
-            whole = Reply(fds=0, whole=Whole(f"a bitmap of {size} bytes", problem))
-            clear = world.logging is True and mapped and world.working
+            whole = Reply(fds=0, whole=Whole(f"a bitmap of {size} bytes", problem, "dma-logging.report-reply"))
+            clear = world.logging is True and mapped and world.working and not self.length % self.page_size
             yield Turn(REPORT, (send,), (whole if clear else SILENT_TEXT,))
         return world
 

@@ -78,10 +78,11 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.trial.close()
 
-    def _do(self, move: Move) -> None:
-        self._step()
-        with _noticing():
-            self.trial.do(move)
+    def _do(self, *moves: Move) -> None:
+        for move in moves:
+            self._step()
+            with _noticing():
+                self.trial.do(move)
 
     # Client memory.
 
@@ -227,7 +228,7 @@ class Machine(RuleBasedStateMachine):
     @can(migration.TOLD)
     @rule(really=_seldom)
     def get_state(self, really: bool) -> None:
-        if really or self.trial.world.state is None:
+        if really or self.trial.world.state is not S.RUNNING:
             self._do(migration.GetState())
 
     @can(migration.DATA_READ)
@@ -242,6 +243,21 @@ class Machine(RuleBasedStateMachine):
         world = self.trial.world
         if world.saved is not None and world.loaded is not None if world.state is S.RESUMING else really:
             self._do(migration.WriteData(size))
+
+    @can(migration.DATA_READ, when=lambda world: world.state is S.RUNNING)
+    @rule(pre_copy=st.booleans(), really=_seldom)
+    def save(self, pre_copy: bool, really: bool) -> None:
+        if really:
+            states = (S.PRE_COPY, S.STOP_COPY) if pre_copy and self.trial.bench.facts.pre_copy else (S.STOP_COPY,)
+            self._do(*(move for state in states for move in (migration.SetState(state), migration.ReadData())))
+            self._do(migration.SetState(S.RUNNING))
+
+    @can(migration.DATA_WRITE, when=lambda world: world.state is S.RUNNING and world.saved)
+    @rule(part=_seldom)
+    def load(self, part: bool) -> None:
+        self._do(migration.SetState(S.RESUMING), migration.WriteData(1000 if part else 0), migration.SetState(S.STOP))
+        if self.trial.world.state is S.STOP:
+            self._do(migration.SetState(S.RUNNING))
 
     # The log of writes.
 

@@ -51,10 +51,10 @@ class Map(Move):
 
     def plan(self, world: World, facts: Facts) -> Plan:
         memory = Memfd(self.offset + self.size) if self.fd else None
-        new = Region(self.address, self.size, self.access, memory, self.offset)
         over = overlapped(world.maps, self.address, self.size)
         sure = [each for each in over if each.sure]
         silent = self.silent and world.working and len(sure) == len(over)
+        new = Region(self.address, self.size, self.access, memory, self.offset, sure=not silent)
         request = DmaMapRequest(
             flags=DmaMapFlags(self.access), offset=self.offset, address=self.address, size=self.size
         )

@@ -15,7 +15,7 @@ SAVING = frozenset({S.PRE_COPY, S.STOP_COPY})
 class Region:
     """A mapping of client memory, from ``address`` on; ``memory`` is the file behind it, where it has one.
 
-    ``access`` has the bits of ``DmaMapFlags``. It is not ``sure`` where the text does not say whether it is still in force.
+    ``access`` has the bits of ``DmaMapFlags``. It is not ``sure`` where nobody can say whether it is in force.
     """
 
     address: int
