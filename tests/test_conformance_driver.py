@@ -73,6 +73,19 @@ def test_a_graver_requirement_that_is_broken_too_decides() -> None:
     assert (result.outcome, result.broken) == (Outcome.FAIL, "header.error-reply-empty")
 
 
+def test_a_refusal_without_the_error_bit_is_told_from_a_success() -> None:
+    result = run(case(), answering(lambda to: reply(to, error=EEXIST)))
+
+    assert (result.outcome, result.broken) == (Outcome.FAIL, "header.error-bit")
+    assert result.reason == "the error is EEXIST, and the Error bit is clear"
+
+
+def test_a_loss_of_step_is_put_down_to_what_was_wrong_before() -> None:
+    result = run(case(), answering(lambda to: reply(to) + bytes(16)))
+
+    assert (result.outcome, result.broken) == (Outcome.DESYNC, "dma-map.overlap")
+
+
 def test_an_info_case_tells_what_was_seen() -> None:
     result = run(case(requirement="dma-map.bad-range"))
 

@@ -258,7 +258,9 @@ class _Trial:
         return f"; the program ended ({end.how})"
 
     def _or_dead(self, outcome: Outcome, reason: str, broken: str = "") -> _Over:
-        """The outcome, unless the target is found dead; what was wrong before is told too."""
+        """The outcome, unless the target is found dead; what was wrong before is told too, and is what was broken first."""
+        if self.problems and not broken:
+            broken = self._broken_by(self.problems[0]).ident
         end = self.bench.target.ended(self.bench.timing.patience)
         if end is not None and end.crashed:
             outcome, reason, broken = Outcome.CRASH, end.how, _SURVIVAL

@@ -89,11 +89,11 @@ def _size_of(size: int, end: Callable[[], Any]) -> type[Connection]:
     return rewritten(lambda data: end() if size_of(data) == size else data)
 
 
-def _overrun(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+def _underrun(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
     try:
         return Responder.respond(self, event, fds)
     except OSError as refusal:
-        if (refusal.errno or 0) > errno.ERANGE:
+        if (refusal.errno or 0) < errno.EIO:
             die()
         raise
 
@@ -119,7 +119,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("error-bit-in-a-command-crash", "Only replies have the Error bit.", responder=respond(_error_bit)),
     Fault("size-zero-hangs", "A size of zero is one that comes later.", connection=_size_of(0, hang)),
     Fault("size-15-crash", "A size below 16 is off by far.", connection=_size_of(15, die)),
-    Fault("error-number-table-overrun", "The names of errors end with ERANGE.", responder=respond(_overrun)),
+    Fault("error-number-table-underrun", "The names of errors begin with EIO.", responder=respond(_underrun)),
     _refuses("capabilities-wanted", "There are always capabilities.", lambda r: b"capabilities" not in r.version_data),
     _refuses(
         "twin-socket-unknown-member-refused", "Unknown members are refused.", lambda r: b"colour" in r.version_data

@@ -91,7 +91,7 @@ class _Silent(Connection):
 
 def _sixteen_bits(data: bytes) -> bytes:
     size = size_of(data)
-    return header(data, message_size=(1 << 16)) if size > 1 << 16 else data
+    return header(data, message_size=1 << 16) if 1 << 16 < size < 1 << 26 else data
 
 
 # Ids.

@@ -4,7 +4,7 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.header import BAIT, INFO
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, HangUp, NoReply, Reply
 from vfio_user_conformance.steps import Send, each
-from vfio_user_proto.messages import Command, DmaWriteRequest, HeaderFlags
+from vfio_user_proto.messages import Command, DmaUnmapRequest, DmaWriteRequest, HeaderFlags
 
 IGNORED_OR_NOT = Either(Reply(), ErrorReply(), NoReply(), HangUp())
 
@@ -77,8 +77,8 @@ CASES = [
     Case(
         ident="header-fields/error-number",
         requirement="header.error-number",
-        stimulus=Send(Command.DEVICE_RESET, command=0xFFF0),
+        stimulus=Send(DmaUnmapRequest(address=0x10000, size=0x1000)),
         expect=REFUSED,
-        catches=("error-number-table-overrun",),
+        catches=("error-number-table-underrun",),
     ),
 ]
