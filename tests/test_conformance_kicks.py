@@ -70,6 +70,15 @@ def test_a_command_is_32_bytes_with_the_user_data_of_its_record(
     assert theirs.recv(64) == struct.pack("=BB6xQQQ", 0, 0x13, 5, 0, 0)
 
 
+def test_what_is_done_is_written_down_behind_the_message_before(
+    session: Session, ends: tuple[Place, socket.socket]
+) -> None:
+    """Evidence has no other trace of it."""
+    session.log.append({"from": "server"})
+    Tell(ends[0], b"\1\2\3", "three bytes").perform(session)
+    assert session.log == [{"from": "server", "then": ["three bytes on the ioregionfd at 0x10 of region 0 (010203)"]}]
+
+
 @pytest.mark.parametrize(
     ("came", "wanted", "problem"),
     [

@@ -15,6 +15,7 @@ from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.recipes import Doorbell, Register
 from vfio_user_conformance.session import NotReached, Session
+from vfio_user_conformance.steps import Step
 from vfio_user_conformance.words import plural, shown
 from vfio_user_proto import eventfds, wire
 from vfio_user_proto.drafts.ioregionfd import IoregionfdCmd, IoregionfdCommand, IoregionfdResp, SizeResp
@@ -90,6 +91,7 @@ class Kick:
     count: int = 1
 
     def perform(self, session: Session) -> None:
+        _note(session, self)
         if self.count > 1:
             os.set_blocking(self.place.fd, False)
             with contextlib.suppress(BlockingIOError):
@@ -112,6 +114,7 @@ class Store:
     value: int
 
     def perform(self, session: Session) -> None:
+        _note(session, self)
         entry = self.place.entry
         assert isinstance(entry, ShadowIoeventfdSubRegion)
         assert self.place.memory is not None
@@ -133,11 +136,12 @@ class Tell:
     words: str
 
     def perform(self, session: Session) -> None:
+        _note(session, self)
         with _socket(self.place) as sock, contextlib.suppress(BlockingIOError, ConnectionError):
             sock.send(self.data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def __str__(self) -> str:
-        return f"{self.words} on {self.place}"
+        return f"{self.words} on {self.place} ({self.data.hex(' ', 4)})"
 
 
 def command(
@@ -176,6 +180,7 @@ class ShutDown:
     place: Place
 
     def perform(self, session: Session) -> None:
+        _note(session, self)
         with _socket(self.place) as sock, contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
@@ -251,6 +256,12 @@ class Responses(AfterCheck):
 
     def __str__(self) -> str:
         return plural(len(self.wanted), "response")
+
+
+def _note(session: Session, step: Step) -> None:
+    """Write down what is no message behind the message before it, for the evidence."""
+    if session.log:
+        session.log[-1].setdefault("then", []).append(str(step))
 
 
 def next_response(place: Place, session: Session) -> bytes | None:

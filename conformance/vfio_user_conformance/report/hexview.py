@@ -55,11 +55,12 @@ def message(entry: Mapping[str, Any]) -> str:
     name, found = fields(data)
     title = f"{entry['t'] * 1000:.1f} ms, from the {entry['from']}: {name}, {plural(len(data), 'byte')}{fds}{cuts}"
     rest = f'<p class="quiet">… and {plural(len(data) - _SHOWN, "byte")} more</p>' if len(data) > _SHOWN else ""
+    then = "".join(f'<p class="quiet">then: {clean(each)}</p>\n' for each in entry.get("then", ()))
     rows = "\n".join(_row(number, field) for number, field in enumerate(found) if (field.offset or 0) < _SHOWN)
     dump = "\n".join(_dump(data[:_SHOWN], found))
     return (
         f'<h3>{clean(title)}</h3>\n<div class="message"><pre class="hex">{dump}</pre>\n'
-        f'<table class="fields"><tbody>\n{rows}\n</tbody></table></div>{rest}\n'
+        f'<table class="fields"><tbody>\n{rows}\n</tbody></table></div>{rest}\n{then}'
     )
 
 
