@@ -238,7 +238,7 @@ KINDS = (working, working, working, random, fleeting, silent, deaf, killed)
 def test_clients_of_every_kind_at_once(soak: Soak) -> None:
     seconds = scaled(120)
     # A process that is being started holds a moment longer what other threads close: then there are more clients at once.
-    with soak.attack("all at once", growth=2 * LITTLE, clients=2 * len(KINDS)) as (victim, row):
+    with soak.attack("all at once", growth=3 * LITTLE, clients=2 * len(KINDS)) as (victim, row):
         crowd = Crowd(victim.path, row, seconds)
         crowd.run(*KINDS)
         row.note = f"{len(KINDS)} clients; slowest reply {crowd.slowest * 1000:.0f} ms"
