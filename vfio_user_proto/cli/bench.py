@@ -11,6 +11,8 @@ from vfio_user_proto.client import Client
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.harness import FACTOR, as_json, measure, svg, table
 
+MOST = 100_000_000
+
 
 def register(subparsers: Any) -> None:
     """Add ``bench`` and its sub-commands to the parser of ``vfio-user``."""
@@ -67,14 +69,16 @@ def _write(path: str, text: str) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100_000_000:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MOST}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise ValueError(text)
-    return value
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
