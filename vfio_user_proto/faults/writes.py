@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from vfio_user_proto.events import CommandReceived
@@ -39,6 +40,10 @@ def _writes(what: str, mistake: str, when: Callable[[RegionWriteRequest], Any]) 
 
 def _inside(request: Any) -> bool:
     return bool(request.region == CONFIG and request.offset < CONFIG_SIZE)
+
+
+def _one_byte(offset: int, request: RegionWriteRequest) -> bool:
+    return request.region == CONFIG and request.offset == offset and request.count == 1
 
 
 def _believed(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
@@ -131,10 +136,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("write-of-whole-words", "Registers have 4 bytes.", responder=method("region_write", _whole_words)),
     Fault("write-at-whole-words", "Registers begin at words.", responder=method("region_write", _aligned_write)),
     Fault("read-at-whole-words", "Registers begin at words.", responder=method("region_read", _aligned_read)),
-    Fault(
-        "config-byte-refused",
-        "Configuration space has words.",
-        responder=refuse("region_write", errno.EINVAL, lambda r: r.region == CONFIG and r.count == 1),
+    *(
+        Fault(
+            f"config-byte-of-{what}-refused",
+            "This register is written as a whole.",
+            responder=refuse("region_write", errno.EINVAL, partial(_one_byte, offset)),
+        )
+        for what, offset in (("command", 0x04), ("base-address", 0x10), ("rom-address", 0x30), ("interrupt-line", 0x3C))
     ),
     Fault(
         "config-write-past-a-capability-crash",
