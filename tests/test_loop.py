@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from serving import eventfds
 
-from vfio_user_proto.loop import READABLE, WRITABLE, Loop
+from vfio_user_proto.loop import READABLE, WRITABLE, Loop, Watch
 
 
 @pytest.fixture
@@ -89,6 +89,24 @@ def test_descriptor_forgotten_by_an_earlier_callback_is_not_called(loop: Loop) -
         loop.turn()
         assert len(calls) == 1
         loop.forget(calls[0])
+
+
+def test_watch_inside_a_loop_is_left_alone_as_one(loop: Loop) -> None:
+    calls: list[int] = []
+    with eventfds(3) as fds, closing(Watch()) as inner:
+        for fd in fds:
+            inner.watch(fd, READABLE, lambda events, fd=fd: calls.append(os.eventfd_read(fd)))
+        loop.watch(inner.fileno(), READABLE, lambda events: inner.turn(time.monotonic()))
+        for value, fd in enumerate(fds, 1):
+            os.eventfd_write(fd, value)
+        loop.forget(inner.fileno())
+        loop.turn(time.monotonic())
+        assert calls == []
+        loop.watch(inner.fileno(), READABLE, lambda events: inner.turn(time.monotonic()))
+        loop.turn()
+        loop.turn(time.monotonic())
+        assert sorted(calls) == [1, 2, 3]
+        loop.forget(inner.fileno())
 
 
 def test_callback_may_take_a_turn(loop: Loop) -> None:

@@ -18,19 +18,20 @@ _AT_ONCE: Final = 64
 Ready = Callable[[int], None]
 
 
-class Loop:
-    """Waits for descriptors. ``turn`` may be called from inside a callback: that is how a device waits for its client.
+class Watch:
+    """Descriptors that are waited for together. A callback may call ``turn``: that is how a device waits for its client.
 
-    A callback gets the epoll events, and may be called when nothing is ready any more, so it never blocks.
+    A callback gets the epoll events, and may be called when nothing is ready any more, so it never blocks. A watch has a
+    descriptor itself, which can be read while one of its own is ready: another one can watch, or leave, them all at once.
     """
 
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._ready = self._poll.poll
         self._calls: dict[int, Ready] = {}
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.stopped = False
-        self.watch(self._wake, READABLE, lambda _events: _drain(self._wake))
+
+    def fileno(self) -> int:
+        return self._poll.fileno()
 
     def watch(self, fd: int, events: int, ready: Ready) -> None:
         """Call ``ready`` with the epoll events when one of ``events`` happens to ``fd``.
@@ -57,6 +58,20 @@ class Loop:
             if fd in calls:
                 calls[fd](events)
 
+    def close(self) -> None:
+        """Give back the own descriptor."""
+        self._poll.close()
+
+
+class Loop(Watch):
+    """The watch of a thread, which others can wake and stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.stopped = False
+        self.watch(self._wake, READABLE, lambda _events: _drain(self._wake))
+
     def wake(self) -> None:
         """Make ``turn`` return; may be called by a signal handler or another thread."""
         os.eventfd_write(self._wake, 1)
@@ -67,8 +82,8 @@ class Loop:
         self.wake()
 
     def close(self) -> None:
-        """Give back the loop's own descriptors."""
-        self._poll.close()
+        """Give back the own descriptors."""
+        super().close()
         os.close(self._wake)
 
 

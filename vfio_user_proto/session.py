@@ -16,7 +16,7 @@ from vfio_user_proto.device import Device
 from vfio_user_proto.errors import RemoteProtocolError
 from vfio_user_proto.events import CommandReceived, Event, Outgoing, ReplyReceived
 from vfio_user_proto.interrupts import Interrupts
-from vfio_user_proto.loop import READABLE, Loop
+from vfio_user_proto.loop import READABLE, Loop, Watch
 from vfio_user_proto.memory import DmaMap
 from vfio_user_proto.messages import Command, DmaReadReply, DmaReadRequest, DmaWriteReply, DmaWriteRequest
 from vfio_user_proto.model import Record
@@ -63,7 +63,9 @@ class Session:
         self.over = False  # nothing is left of the client
         self.limit = 0
         self._options = options
+        self._device_watch = Watch()  # apart from the loop, which leaves it alone while the device waits
         self._loop = Loop()
+        self._loop.watch(self._device_watch.fileno(), READABLE, self._kicked)
         self._memory = DmaMap(self)
         self._irqs = Interrupts(device.description.irqs)
         self._responder = options.responder(device, self._memory, self._irqs, options.offer, self._make_twin)
@@ -71,7 +73,6 @@ class Session:
         self._main = Channel(self._loop, stream, self._connection, self._took)
         self._twin: Channel | None = None
         self._twin_of_client: unix.Stream | None = None
-        self._watched: dict[int, Callable[[int], None]] = {}
         self._waiting: deque[CommandReceived] = deque()
         self._waiting_bytes = 0
         self._busy = False
@@ -96,6 +97,7 @@ class Session:
         """Give back everything; ``run`` has ended, or never began."""
         if not self.over:
             self._end()
+        self._device_watch.close()
         self._loop.close()
 
     # What a device may ask for.
@@ -118,18 +120,11 @@ class Session:
 
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         """Watch a descriptor of the device's (``device.Host``)."""
-
-        def call(_events: int) -> None:
-            ready()
-            self._catch_up()
-
-        self._watched[fd] = call
-        self._loop.watch(fd, READABLE, call)
+        self._device_watch.watch(fd, READABLE, lambda _events: ready())
 
     def unwatch(self, fd: int) -> None:
         """Watch it no longer (``device.Host``)."""
-        del self._watched[fd]
-        self._loop.forget(fd)
+        self._device_watch.forget(fd)
 
     def dma_read(self, address: int, count: int) -> bytes:
         """One VFIO_USER_DMA_READ (``memory.Transfer``)."""
@@ -165,6 +160,11 @@ class Session:
             message_id = event.message.header.message_id
             if message_id in self._replies:
                 self._replies[message_id] = event
+
+    def _kicked(self, _events: int) -> None:
+        """Descriptors of the device's are ready."""
+        self._device_watch.turn(time.monotonic())
+        self._catch_up()
 
     def _postpone(self, event: CommandReceived) -> None:
         self._waiting.append(event)
@@ -261,8 +261,7 @@ class Session:
         asked = channel.connection.command(command, request)
         deadline = time.monotonic() + self._options.dma_timeout
         busy, self._busy = self._busy, True
-        for fd in self._watched:
-            self._loop.forget(fd)
+        self._loop.forget(self._device_watch.fileno())
         self._replies[asked.message_id] = None
         self._send(channel, asked.data, (), None)
         try:
@@ -270,8 +269,7 @@ class Session:
                 self._wait(channel, deadline)
         finally:
             del self._replies[asked.message_id]
-            for fd, call in self._watched.items():
-                self._loop.watch(fd, READABLE, call)
+            self._loop.watch(self._device_watch.fileno(), READABLE, self._kicked)
             self._busy = busy
         if reply.message.is_error:
             raise OSError(reply.message.header.error or errno.EIO, "the client refused")
