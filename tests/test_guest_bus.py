@@ -296,6 +296,9 @@ class Taker:
         self.asked.append((space, address, fd, shadow))
         return "" if sub_region.offset in self.takes else "not today"
 
+    def release(self) -> None:
+        self.takes = ()
+
 
 def test_what_the_kernel_takes_the_bus_does_not_serve(server: Recorder) -> None:
     """A store that arrives all the same did not count there, so it is a message."""

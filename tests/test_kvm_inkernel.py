@@ -45,15 +45,49 @@ def test_each_mechanism_moves_into_a_kernel_that_has_it() -> None:
     vm = AbleVm()
     kernel = InKernel(vm)
     match = event(8, match=3).replace(flags=IoeventfdFlags.DATAMATCH | IoeventfdFlags.PIO)
-    assert kernel.take(PORTS, 0x508, match, 11, None) == ""
-    assert kernel.take(MEMORY, BASE + 4, shadow(4, 0x20), 12, 13) == ""
-    assert kernel.take(MEMORY, BASE + 16, ioregion(16, 8, 5, posted=False), 14, None) == ""
-    assert kernel.take(MEMORY, BASE, event(size=0), 15, None) == "KVM_IOEVENTFD: Invalid argument"
+    with eventfds(1) as [fd]:
+        assert kernel.take(PORTS, 0x508, match, fd, None) == ""
+        assert kernel.take(MEMORY, BASE + 4, shadow(4, 0x20), 12, 13) == ""
+        assert kernel.take(MEMORY, BASE + 16, ioregion(16, 8, 5, posted=False), 14, None) == ""
+        assert kernel.take(MEMORY, BASE, event(size=0), fd, None) == "KVM_IOEVENTFD: Invalid argument"
+    copy = vm.told[0][0]
     assert vm.told == [
-        (11, 0x508, {"size": 4, "port": True, "match": 3}),
+        (copy, 0x508, {"size": 4, "port": True, "match": 3}),
         (12, BASE + 4, 13, 0x20, {"size": 4, "port": False, "match": None}),
         (14, BASE + 16, 8, 5, {"port": False, "posted": False}),
     ]
+    kernel.release()
+    assert vm.told[3:] == [(copy, 0x508, {"size": 4, "port": True, "match": 3, "remove": True})]
+
+
+@needs_kvm
+@pytest.mark.parametrize("match", [None, 7])
+def test_a_bus_that_is_closed_leaves_nothing_in_the_kernel(match: int | None) -> None:
+    """So that a server which comes back has the same place for its new descriptors."""
+    server = Recorder()
+    program = Program().segment(BASE).value(7).store(0, 4)
+    with MicroVm() as machine:
+        for _ in range(2):
+            with eventfds(1) as [fd], GuestBus(server, InKernel(machine.vm)) as bus:
+                bus.place(0, 0x1000, BASE, io_fds=IoFds((event(match=match),), (fd,)))
+                assert [wiring.via for wiring in bus.wirings] == [Via.KERNEL]
+                machine.load(program)
+                assert machine.run(bus).total() == 0
+                assert rung(fd) == 1
+        with GuestBus(server) as bus:
+            bus.place(0, 0x1000, BASE)
+            machine.load(program)
+            assert machine.run(bus).total() == 1
+
+
+@needs_kvm
+def test_a_machine_that_is_closed_first_is_no_harm() -> None:
+    with eventfds(1) as [fd]:
+        machine = MicroVm()
+        bus = GuestBus(Recorder(), InKernel(machine.vm))
+        bus.place(0, 0x1000, BASE, io_fds=IoFds((event(),), (fd,)))
+        machine.close()
+        bus.close()
 
 
 @needs_kvm

@@ -45,6 +45,8 @@ def why_not() -> str:
 
 def call(fd: int, what: KvmCall | ioregionfd.KvmCall, argument: int | bytes | bytearray = 0) -> int:
     """One ioctl; a ``bytearray`` is filled in. Returns what the kernel does. Raises KvmError with the errno."""
+    if fd < 0:
+        raise KvmError(f"{what.document_name}: the machine is closed", errno.EBADF)
     try:
         result = fcntl.ioctl(fd, int(what.notes[0], 16), argument)
     except OSError as problem:
@@ -237,6 +239,7 @@ class Vm(_Closing):
             part.close()
         self._parts.clear()
         os.close(self._fd)
+        self._fd = -1
 
     def _refusal(self, what: ioregionfd.KvmCall, argument: KvmIoeventfdShadow | KvmIoregion) -> int:
         """The errno with which the kernel refuses a call that cannot succeed."""

@@ -58,6 +58,9 @@ class Kernel(Protocol):
     def take(self, space: Space, address: int, sub_region: SubRegion, fd: int, shadow: int | None) -> str:
         """Serve the sub-region, which begins at ``address``: returns "", or why not."""
 
+    def release(self) -> None:
+        """Serve none of them any more."""
+
 
 @dataclass(slots=True)
 class _Doorbell:
@@ -176,7 +179,9 @@ class GuestBus:
             return self._server.region_read(window.region, offset, size)
 
     def close(self) -> None:
-        """Close the bus's copies of the descriptors."""
+        """Let the kernel serve nothing more, and close the bus's copies of the descriptors."""
+        if self._kernel is not None:
+            self._kernel.release()
         for kick in self._kicks:
             kick.close()
         for socket in self._sockets.values():
