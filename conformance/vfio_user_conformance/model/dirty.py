@@ -29,8 +29,8 @@ START = Rule(
 STOP = Rule("log-stop", "dma-logging.probe", "the log is stopped", _NEEDS, _HAZARDS)
 REPORT = Rule(
     "log-report",
-    "dma-logging.report-any-page-size",
-    "a bitmap with a bit for each page of a mapping, and zeros behind",
+    "dma-logging.probe",
+    "what a probe promised: a bitmap with a bit for each page inside a mapping, and zeros behind",
     _NEEDS,
     _HAZARDS,
     ("dma-logging-bits-outside", "sequence-report-after-unmap-refused"),

@@ -66,11 +66,9 @@ class Map(Move):
         return mapped(world, new) if not sure and (silent or accepted(seen)) else world
 
     def __str__(self) -> str:
-        access = DmaMapFlags(self.access).name or "no access"
+        access = " and ".join(each.name.lower() for each in DmaMapFlags if each & self.access and each.name)
         behind = f", memory behind it from {self.offset:#x} on" if self.fd else ""
-        return (
-            f"map {_range(self.address, self.size)} {access.lower().replace('|', ' and ')}{behind}{_quiet(self.silent)}"
-        )
+        return f"map {_range(self.address, self.size)} {access}{behind}{_quiet(self.silent)}"
 
 
 @dataclass(frozen=True)
