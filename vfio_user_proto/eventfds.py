@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import platform
 import select
 import struct
 import sys
@@ -59,7 +58,7 @@ class _Reads:
         self._lock = threading.Lock()
         self._submit: tuple[object, ...] = ()
         self._wait: tuple[object, ...] = ()
-        if numbers := _CALLS.get(platform.machine()):
+        if numbers := _CALLS.get(os.uname().machine):
             setup, get, submit = map(ctypes.c_long, numbers)
             context, one = ctypes.c_ulong(), ctypes.c_long(1)
             if not self._call(setup, one, ctypes.byref(context)):
