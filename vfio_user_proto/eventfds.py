@@ -58,12 +58,29 @@ class _Reads:
         self._lock = threading.Lock()
         self._submit: tuple[object, ...] = ()
         self._wait: tuple[object, ...] = ()
-        if numbers := _CALLS.get(os.uname().machine):
-            setup, get, submit = map(ctypes.c_long, numbers)
-            context, one = ctypes.c_ulong(), ctypes.c_long(1)
-            if not self._call(setup, one, ctypes.byref(context)):
-                self._submit = (submit, context, one, self._blocks)
-                self._wait = (get, context, one, one, self._event, None)
+        numbers = _CALLS.get(os.uname().machine)
+        if numbers is None or sys.maxsize < 1 << 32:
+            return
+        setup, get, submit = map(ctypes.c_long, numbers)
+        context, one = ctypes.c_ulong(), ctypes.c_long(1)
+        if not self._call(setup, one, ctypes.byref(context)):
+            self._submit = (submit, context, one, self._blocks)
+            self._wait = (get, context, one, one, self._event, None)
+            self._try()
+
+    def _try(self) -> None:
+        """Whether an eventfd can be read so: in Linux before 5.8 it cannot."""
+        try:
+            fd = os.eventfd(0, os.EFD_CLOEXEC)
+        except OSError:
+            self._submit = ()
+            return
+        try:
+            self.signal(fd)
+        except OSError:
+            self._submit = ()
+        finally:
+            os.close(fd)
 
     def signal(self, fd: int) -> bool:
         """One read of ``fd`` that signals ``fd``; False where the kernel offers none. Raises OSError."""
