@@ -300,6 +300,18 @@ def test_a_client_that_does_not_take_responses_holds_nobody_up(make: Make, log: 
             pass
 
 
+def test_descriptors_that_come_with_a_command_are_not_kept(make: Make, log: Log) -> None:
+    made = make(Window(0, 0x10, log, posted=True))
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with socket.socket(fileno=os.dup(made.fds[-1])) as theirs:
+        socket.send_fds(theirs, [COMMAND.pack(WRITE, 0, 0, 0, 7)], [writer])
+    os.close(writer)
+    made.host.turn()
+    assert log.told == [(0, 1, 7)]
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
 @pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR])
 def test_a_socket_that_the_client_shut_down_keeps_nobody_busy(make: Make, log: Log, how: int) -> None:
     """What was sent before is done; then the server looks at it no more, although it could be read for ever."""
