@@ -31,7 +31,8 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self.ahead = b""  # what ``look_ahead`` took, and ``read`` has not handed out yet
+        self.ahead = b""  # what ``look_ahead`` took; empty when ``read`` has handed it out
+        self._at = 0  # where in it ``read`` is
         self._recvmsg, self._recv, self._send = sock.recvmsg, sock.recv, sock.send
 
     def fileno(self) -> int:
@@ -65,10 +66,12 @@ class Stream:
         None where nothing is there within the timeout. Raises RemoteProtocolError where descriptors were cut off, and
         TransportError where the socket fails.
         """
-        ahead = self.ahead
-        if ahead:
-            self.ahead = ahead[wanted:]
-            return ahead[:wanted], _NO_FDS
+        if self.ahead:
+            start, self._at = self._at, self._at + wanted
+            data = self.ahead[start : self._at]
+            if self._at >= len(self.ahead):
+                self.ahead, self._at = b"", 0
+            return data, _NO_FDS
         try:
             data, control, flags, _ = self._recvmsg(wanted, _ROOM, _CLOEXEC)
         except (BlockingIOError, InterruptedError):
