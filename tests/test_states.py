@@ -118,7 +118,7 @@ def test_an_error_reply_does_not_move_the_state(state: State) -> None:
     server, client = Connection(SERVER), Connection(CLIENT)
     server.state = client.state = state
     client._awaited[0, Command.VERSION] += 1
-    server._due[0, Command.VERSION] += 1
+    server._due[0, Command.VERSION] = 1
     request = CommandReceived(Message(Header(command=Command.VERSION), VersionRequest()))
     outgoing = server.error(request, 22)
     assert outgoing is not None

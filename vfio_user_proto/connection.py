@@ -19,6 +19,7 @@ _VERSION = int(Command.VERSION)
 _HEADER_SIZE = wire.HEADER_SIZE
 _CLOSED = State.CLOSED
 _LARGE = 1 << 16  # bytes, from which on a copy costs more than sending in two pieces
+_SENT_BY = {role: frozenset(int(command) for command, sender in SENDERS.items() if sender is role) for role in Role}
 _size_at = struct.Struct("=I").unpack_from
 _new = tuple.__new__  # what a NamedTuple's own constructor ends in, at half the cost
 
@@ -43,7 +44,7 @@ class Connection:
         self.limit, self.max_fds = limit, max_fds
         self.state = State.NEW
         self.wanted = wire.HEADER_SIZE
-        self._peer = role.peer
+        self._peer, self._ours = role.peer, _SENT_BY[role]
         self._header = b""  # that of the message whose payload is awaited
         self._pieces = bytearray()  # what came so far of a header that is cut, or of header and cut payload
         self._fds: list[int] = []
@@ -51,7 +52,7 @@ class Connection:
         self._next_id = 0
         # The commands that have no reply yet, by (message id, command): ours, and the peer's.
         self._awaited: Counter[tuple[int, int]] = Counter()
-        self._due: Counter[tuple[int, int]] = Counter()
+        self._due: dict[tuple[int, int], int] = {}  # a Counter takes longer to forget a key
 
     @property
     def unanswered(self) -> int:
@@ -160,12 +161,16 @@ class Connection:
         if int(header.flags) & _NO_REPLY and not version:
             return None
         key = (message_id, command)
-        if key not in self._due:
+        due = self._due.get(key)
+        if not due:
             raise LocalProtocolError(f"{to.message.name} with id {message_id} has its reply already")
-        if not flags & _ERROR and SENDERS.get(command) is self.role:
+        if not flags & _ERROR and command in self._ours:
             raise LocalProtocolError(f"{to.message.name} is not for the {self._peer.value} to send: it is refused")
         head, tail = wire.parts(command, payload, message_id, flags, errno)
-        _count_down(self._due, key)
+        if due > 1:
+            self._due[key] = due - 1
+        else:
+            del self._due[key]
         if not flags & _ERROR:
             self.state = after
         return _new(Outgoing, ((head + tail,) if len(tail) < _LARGE else (head, tail), tuple(fds), message_id))
@@ -194,14 +199,16 @@ class Connection:
             if key not in self._awaited:
                 self._fds = [*fds]
                 self._fail(f"{message.name} with id {header.message_id} answers no command of ours")
-            _count_down(self._awaited, key)
+            self._awaited[key] -= 1
+            if not self._awaited[key]:
+                del self._awaited[key]
             if not message.is_error:
                 self.state = after
             self._events.append(ReplyReceived(message, fds, problem))
         else:
             self.state = after
             if not flags & _NO_REPLY or command == _VERSION:
-                self._due[key] = self._due.get(key, 0) + 1  # "+= 1" would be slow for a new key
+                self._due[key] = self._due.get(key, 0) + 1
             self._events.append(_new(CommandReceived, (message, fds, problem)))
 
     def _end(self) -> None:
@@ -214,10 +221,3 @@ class Connection:
     def _fail(self, problem: str) -> NoReturn:
         self.state = State.CLOSED
         raise RemoteProtocolError(problem)
-
-
-def _count_down(counts: Counter[tuple[int, int]], key: tuple[int, int]) -> None:
-    """One less of ``key``, of which there is one at least."""
-    left = counts.pop(key) - 1
-    if left:
-        counts[key] = left
