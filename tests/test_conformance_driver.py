@@ -80,6 +80,14 @@ def test_a_refusal_without_the_error_bit_is_told_from_a_success() -> None:
     assert result.reason == "the error is EEXIST, and the Error bit is clear"
 
 
+def test_a_reply_to_another_command_has_other_fields() -> None:
+    wanted = case(expect=Reply(flags=0), requirement="dma-map.any-time")
+    result = run(wanted, answering(lambda to: reply(to, command=Command.DEVICE_RESET)))
+
+    assert (result.outcome, result.broken) == (Outcome.FAIL, "header.echo")
+    assert "the reply has no flags" in result.reason
+
+
 def test_a_loss_of_step_is_put_down_to_what_was_wrong_before() -> None:
     result = run(case(), answering(lambda to: reply(to) + bytes(16)))
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from vfio_user_conformance.cases import SECTIONS
-from vfio_user_conformance.proof import gaps
+from vfio_user_conformance.proof import Proof, gaps
+from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.faults import FAULTS
 from vfio_user_proto.responder import Responder
 from vfio_user_proto.session import Options
@@ -25,6 +26,21 @@ def test_a_fault_changes_the_server_and_says_how(name: str) -> None:
 
 def test_faults_leave_the_right_server_alone() -> None:
     assert Options().responder is Responder
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "holds"),
+    [
+        (Outcome.FAIL, "it was refused", True),
+        (Outcome.CRASH, "killed by SIGSEGV", True),
+        (Outcome.CRASH, "TypeError: a mistake of the fault's own", False),
+        (Outcome.NOT_REACHED, "given a step", False),
+        (Outcome.INFO, "", False),
+    ],
+)
+def test_a_fault_that_stumbles_is_not_caught(outcome: Outcome, reason: str, holds: bool) -> None:
+    result = Result("x/y", "header.echo", "Header", "must", outcome, reason)
+    assert Proof("a-fault", "", result).holds is holds
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -100,7 +100,9 @@ class Reply(Expectation):
             found.append(Problem(f"{plural(len(seen.fds), 'descriptor')} came, not {self.fds}"))
         values = message.payload.as_dict() if message.payload is not None else {}
         for name, wanted in self.fields.items():
-            if not _fits(wanted, values[name], facts):
+            if name not in values:
+                found.append(Problem(f"the reply has no {name}", LAYOUTS.get(asked.command, "")))
+            elif not _fits(wanted, values[name], facts):
                 found.append(Problem(f"{name} is {shown(values[name])}, not {shown(resolve(wanted, facts))}"))
         if self.whole is not None and (text := self.whole.problem(seen)):
             found.append(Problem(text, self.whole.under))

@@ -18,6 +18,9 @@ from vfio_user_proto.faults import FAULTS
 # A server that hangs on purpose is not waited for as long as one that may be slow.
 TIMING = Timing.scaled(0.1)
 
+# How a fault dies that is there to die: one that ends otherwise stumbled, and was caught by accident.
+_DEATH = "killed by SIGSEGV"
+
 # The function that serves as `vfio-user serve` does with these options.
 Serving = Callable[[tuple[str, ...]], Serve]
 
@@ -52,7 +55,8 @@ class Proof:
     @property
     def holds(self) -> bool:
         if self.fault:
-            return self.result.outcome in FINDINGS - {Outcome.NOT_REACHED, Outcome.ERROR}
+            stumbled = self.result.outcome is Outcome.CRASH and _DEATH not in self.result.reason
+            return not stumbled and self.result.outcome in FINDINGS - {Outcome.NOT_REACHED, Outcome.ERROR}
         return self.result.outcome not in FINDINGS
 
     def as_dict(self) -> dict[str, Any]:

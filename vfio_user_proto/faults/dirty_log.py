@@ -97,14 +97,11 @@ def _whole_pages(log: Any, iova: int, length: int, size: int, bits: set[int]) ->
     return {bit for bit in bits if bit < length // size}
 
 
-class _FirstPageOnly(DirtyLog):
+def _first_page_only(self: Any, iova: int, length: int, page_size: int, room: int) -> bytes:
     """A coarser page is as dirty as the first page below it."""
-
-    def report(self, iova: int, length: int, page_size: int, room: int) -> bytes:
-        coarse = page_size > self.page_size
-        if coarse:
-            self._pages = {page for page in self._pages if not page * self.page_size % page_size}
-        return super().report(iova, length, page_size, room)
+    if page_size > self.page_size:
+        self._pages = {page for page in self._pages if not page * self.page_size % page_size}
+    return DirtyLog.report(self, iova, length, page_size, room)
 
 
 def _unchecked(self: Any, iova: int, length: int, page_size: int, room: int) -> bytes:
@@ -251,7 +248,7 @@ FAULTS: tuple[Fault, ...] = (
         "The number of a page has 8 bits, so that the loop has no end (libvfio-user efd091b).",
         _repeated_wrongly,
     ),
-    _log("dirty-coarser-first-page-only", "A page is that which begins with it.", report=_FirstPageOnly.report),
+    _log("dirty-coarser-first-page-only", "A page is that which begins with it.", report=_first_page_only),
     _reports(
         "dirty-coarser-page-of-8-bits", "The number of a page has 8 bits (libvfio-user efd091b).", _combined_wrongly
     ),

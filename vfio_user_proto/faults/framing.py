@@ -108,9 +108,9 @@ def _unread(wrong: Any) -> type[Connection]:
     """Answers a wrong message when its header is there, and takes its payload for the next message."""
 
     def change(data: bytes) -> bytes:
-        if not wrong(data) and size_of(data) >= wire.HEADER_SIZE:
+        if not wrong(data) or size_of(data) < wire.HEADER_SIZE:
             return data
-        return header(data, message_size=wire.HEADER_SIZE, flags=HeaderFlags(0), command=0xFFFF)
+        return header(data, message_size=wire.HEADER_SIZE, flags=HeaderFlags(0))
 
     return rewritten(change)
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vfio_user_proto.connection import Connection
+from vfio_user_proto.craft import craft
 from vfio_user_proto.events import CommandReceived, Outgoing
 from vfio_user_proto.faults.kit import NO_REPLY, Fault, respond
-from vfio_user_proto.messages import Command, HeaderFlags
+from vfio_user_proto.messages import Command, HeaderFlags, MessageType
 from vfio_user_proto.model import Record
 from vfio_user_proto.responder import NOTHING, Answer, Responder
 
@@ -17,57 +18,66 @@ def _flags(event: CommandReceived) -> int:
     return int(event.message.header.flags)
 
 
-def _heard(event: CommandReceived) -> CommandReceived:
-    flags = HeaderFlags(_flags(event) & ~NO_REPLY)
-    return event._replace(message=event.message._replace(header=event.message.header.replace(flags=flags)))
+class _Answering(Connection):
+    """Answers commands that want no reply, where ``speaks`` says so of the command, its payload in reply, and a refusal."""
 
-
-class _SuccessAnswered(Connection):
     def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
-        return super().reply(_heard(to), payload, fds=fds)
+        if _flags(to) & NO_REPLY and self.speaks(to, payload, refused=False):
+            return _spoken(to, payload, fds, MessageType.REPLY, 0)
+        return super().reply(to, payload, fds=fds)
 
-
-class _QueryAnswered(Connection):
-    def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
-        return super().reply(_heard(to) if payload is not None else to, payload, fds=fds)
-
-
-class _FailureAnswered(Connection):
     def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        return super().error(_heard(to) if to.message.header.command in _KNOWN else to, errno)
+        if _flags(to) & NO_REPLY and self.speaks(to, None, refused=True):
+            return _spoken(to, None, (), MessageType.REPLY | HeaderFlags.ERROR, errno)
+        return super().error(to, errno)
+
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        raise NotImplementedError
 
 
-class _UnknownAnswered(Connection):
-    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        return super().error(to if to.message.header.command in _KNOWN else _heard(to), errno)
+def _spoken(to: CommandReceived, payload: Record | None, fds: Sequence[int], flags: int, errno: int) -> Outgoing:
+    header = to.message.header
+    data = craft(header.command, payload, message_id=header.message_id, flags=flags, error=errno)
+    return Outgoing((data,), tuple(fds), header.message_id)
 
 
-def _answering(*commands: Command) -> type[Connection]:
-    """Does not know that No_reply holds for these commands too."""
-
-    def spoken(to: CommandReceived) -> CommandReceived:
-        return _heard(to) if to.message.header.command in commands else to
-
-    class Answering(Connection):
-        def reply(
-            self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()
-        ) -> Outgoing | None:
-            return super().reply(spoken(to), payload, fds=fds)
-
-        def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-            return super().error(spoken(to), errno)
-
-    return Answering
+class _SuccessAnswered(_Answering):
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return not refused
 
 
-class _ShortAnswered(Connection):
-    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        return super().error(_heard(to) if to.problem else to, errno)
+class _QueryAnswered(_Answering):
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return payload is not None
 
 
-class _ReadRefusalAnswered(Connection):
-    def error(self, to: CommandReceived, errno: int) -> Outgoing | None:
-        return super().error(_heard(to) if to.message.header.command == Command.REGION_READ else to, errno)
+class _FailureAnswered(_Answering):
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return refused and to.message.header.command in _KNOWN
+
+
+class _UnknownAnswered(_Answering):
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return refused and to.message.header.command not in _KNOWN
+
+
+class _ShortAnswered(_Answering):
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return to.problem is not None
+
+
+class _ReadRefusalAnswered(_Answering):
+    def speaks(self, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return refused and to.message.header.command == Command.REGION_READ
+
+
+def _answering(command: Command) -> type[Connection]:
+    """Does not know that No_reply holds for this command too when it succeeds."""
+
+    def speaks(self: Any, to: CommandReceived, payload: Record | None, *, refused: bool) -> bool:
+        return not refused and to.message.header.command == command
+
+    return type("Faulty", (_Answering,), {"speaks": speaks})
 
 
 def _deferred(self: Any, event: CommandReceived, fds: list[int]) -> Answer:

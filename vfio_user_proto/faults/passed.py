@@ -48,6 +48,10 @@ def _fewer_irqs(self: Any, event: CommandReceived) -> bool:
     return isinstance(request, DeviceSetIrqsRequest) and len(event.fds) < request.count
 
 
+def _good_irqs(self: Any, event: CommandReceived) -> bool:
+    return event.message.header.command == Command.DEVICE_SET_IRQS and not _refused_irqs(self, event)
+
+
 class _Forgetful(Responder):
     """Keeps a copy of each eventfd, and closes it only where ``closes`` says so, or with the client."""
 
@@ -56,11 +60,17 @@ class _Forgetful(Responder):
     def device_set_irqs(self, request: DeviceSetIrqsRequest, fds: list[int]) -> Answer:
         copies = self.__dict__.setdefault("copies", [])
         what = "replaced" if fds else "disabled" if not request.count else "taken"
+        new = [os.dup(fd) for fd in fds]
+        try:
+            answer = super().device_set_irqs(request, fds)
+        except OSError:
+            unix.close_all(new)
+            raise
         if what in self.closes:
             unix.close_all(copies)
             copies.clear()
-        copies += [os.dup(fd) for fd in fds]
-        return super().device_set_irqs(request, fds)
+        copies += new
+        return answer
 
 
 def _forgets(what: str) -> type[Responder]:
@@ -158,7 +168,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("of-disabled-interrupts", "Eventfds stay open when a type is disabled.", _forgets("disabled")),
     _fault("more-eventfds-than-interrupts", "There are as many eventfds as interrupts.", _kept(_more_irqs, 1)),
     _fault("fewer-eventfds-than-interrupts", "There are as many eventfds as interrupts.", _kept(_fewer_irqs)),
-    _fault("of-a-lost-client", "Eventfds outlive their client.", _kept(_command(Command.DEVICE_SET_IRQS))),
+    _fault("of-a-lost-client", "Eventfds outlive their client.", _kept(_good_irqs)),
     _odd("eventfd-broken-pipe-crash", "Nobody closes the other end (libvfio-user efd091b).", 0, die),
     _odd("eventfd-full-pipe-hangs", "There is room for a signal (libvfio-user efd091b).", select.POLLOUT, hang),
     Fault("cut-header-keeps-descriptor", "Descriptors of a cut header are forgotten.", connection=_OfHeaders),

@@ -4,10 +4,11 @@ from typing import Any
 
 from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
+from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import DecodeError
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import Fault, header, respond, rewritten, size_of
-from vfio_user_proto.messages import REQUESTS, Command, RegionWriteReply, RegionWriteRequest
+from vfio_user_proto.messages import REQUESTS, Command, RegionWriteReply, RegionWriteRequest, VersionRequest
 from vfio_user_proto.responder import Answer, Responder
 
 
@@ -71,7 +72,7 @@ def _proposal(size: int) -> type[Responder]:
     def responding(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
         message = event.message
         if message.header.command == Command.VERSION and event.problem and len(message.trailing) == size:
-            whole = wire.decode(wire.build(Command.VERSION, message_id=message.header.message_id))
+            whole = wire.decode(craft(Command.VERSION, VersionRequest(), message_id=message.header.message_id))
             event = event._replace(message=whole, problem=None)
         return Responder.respond(self, event, fds)
 

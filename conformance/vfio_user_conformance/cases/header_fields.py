@@ -31,7 +31,7 @@ CASES = [
     Case(
         ident="header-fields/dma-write-to-the-server",
         requirement="commands.wrong-direction",
-        stimulus=Send(DmaWriteRequest(address=0x1000, data=BAIT)),
+        stimulus=Send(DmaWriteRequest(), body=BAIT),
         expect=REFUSED,
         catches=("dma-write-to-the-server-unread",),
     ),
