@@ -1,4 +1,5 @@
 # Records that cannot be right: each is named with its number and what is wrong with it.
+import os
 import socket
 from collections.abc import Iterator
 
@@ -115,6 +116,17 @@ def test_what_nobody_here_knows_stays_with_messages(entry: SubRegion, reason: st
     assert why_unusable(entry) == reason
     if reason:
         check(IoFds((entry, entry), ()), 1, ports=False)
+
+
+def test_shadow_memory_that_can_only_be_read_is_refused(fds: tuple[int, ...]) -> None:
+    read_only = os.open(f"/proc/self/fd/{fds[FILE]}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with pytest.raises(
+            RemoteProtocolError, match="sub-region 0 brings shadow memory that cannot be read and written"
+        ):
+            check(IoFds((shadow(),), (fds[EVENTFD], read_only)), 4096, ports=False)
+    finally:
+        os.close(read_only)
 
 
 def test_a_record_of_48_bytes_has_shadow_memory_if_its_type_says_so() -> None:

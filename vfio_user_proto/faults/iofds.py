@@ -19,6 +19,7 @@ from vfio_user_proto.messages import (
     ShadowIoeventfdSubRegion,
 )
 from vfio_user_proto.responder import Answer, Responder
+from vfio_user_proto.unix import kind_of
 
 IO_FDS = Command.DEVICE_GET_REGION_IO_FDS
 COUNT = 12  # where count is in the payload
@@ -110,6 +111,14 @@ def _match_high(record: Any) -> dict[str, Any]:
     return {} if record.type == IoFdType.IOREGIONFD else {"datamatch": record.datamatch << 32}
 
 
+def _read_only(self: Any, reply: DeviceGetRegionIoFdsReply, fds: list[int]) -> Answer:
+    """The shadow memory comes as a descriptor to read from."""
+    for number, fd in enumerate(fds):
+        if kind_of(fd) == "memfd":
+            fds[number] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    return reply, fds
+
+
 class _SecondDead(Responder):
     """Makes eventfds for each answer, and looks at those of the first alone."""
 
@@ -119,8 +128,7 @@ class _SecondDead(Responder):
         if request.index not in asked:
             asked.add(request.index)
             return reply, sending
-        kinds = [os.readlink(f"/proc/self/fd/{fd}") for fd in sending]
-        return reply, [os.eventfd(0) if "eventfd" in kind else fd for fd, kind in zip(sending, kinds, strict=True)]
+        return reply, [os.eventfd(0) if kind_of(fd) == "eventfd" else fd for fd in sending]
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -158,6 +166,11 @@ FAULTS: tuple[Fault, ...] = (
         "region-io-fds-shadow-too-short",
         "The shadow memory ends before the value.",
         outgoing=fields(IO_FDS, sub_regions=_records(_beyond_its_file)),
+    ),
+    Fault(
+        "region-io-fds-shadow-read-only",
+        "The shadow memory can only be read.",
+        responder=_answered(_read_only),
     ),
     Fault(
         "region-io-fds-ioregionfd-moved",

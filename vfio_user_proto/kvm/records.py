@@ -1,5 +1,6 @@
 """Records of sub-regions before they are used: what they promise, and whether that can be."""
 
+import fcntl
 import os
 from itertools import combinations
 from typing import Final
@@ -83,6 +84,8 @@ def _problem_of_fds(entry: SubRegion, fds: tuple[int, ...]) -> str:
     memory = fds[shadow.shadow_mem_fd_index]
     if unix.kind_of(memory) not in ("memfd", "file"):
         return f"brings no shadow memory but something else ({unix.kind_of(memory)})"
+    if fcntl.fcntl(memory, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDWR:
+        return "brings shadow memory that cannot be read and written"
     there = os.fstat(memory).st_size
     if shadow.shadow_offset + (entry.size or 8) > there:
         return f"has its value at byte {shadow.shadow_offset} of a shadow memory of {there} bytes"

@@ -1,5 +1,6 @@
 """VFIO_USER_DEVICE_GET_REGION_IO_FDS: records, their stride, and the descriptors they count."""
 
+import fcntl
 import os
 from collections.abc import Callable, Generator
 from functools import partial
@@ -111,6 +112,17 @@ def shadow_problem(seen: Received) -> str:
         size = os.fstat(seen.fds[each.shadow_mem_fd_index]).st_size
         if each.shadow_offset + each.size > size:
             return f"the record at {each.offset:#x} has its value at {each.shadow_offset:#x} of {plural(size, 'byte')}"
+    return ""
+
+
+def read_only_problem(seen: Received) -> str:
+    """Shadow memory can be written."""
+    for each in records(seen):
+        if isinstance(each, ShadowIoeventfdSubRegion) and each.type == IoFdType.IOEVENTFD_SHADOW:
+            if index_problem(seen):
+                return ""
+            if fcntl.fcntl(seen.fds[each.shadow_mem_fd_index], fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDWR:
+                return f"the shadow memory of the record at {each.offset:#x} cannot be read and written"
     return ""
 
 
@@ -271,6 +283,15 @@ CASES = [
         script=every_record(lambda facts: Whole("shadow memory that is long enough", shadow_problem)),
         needs=(SHADOW_IO_FDS,),
         catches=("region-io-fds-shadow-too-short",),
+    ),
+    Case(
+        ident="region-io-fds/shadow-writable",
+        requirement="region-io-fds.fd-kind",
+        stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS for each region that has sub-regions",
+        expect="shadow memory that is open for reading and writing, as a mapping of it needs",
+        script=every_record(lambda facts: Whole("shadow memory that can be written", read_only_problem)),
+        needs=(SHADOW_IO_FDS,),
+        catches=("region-io-fds-shadow-read-only",),
     ),
     Case(
         ident="region-io-fds/count",
