@@ -36,11 +36,11 @@ def _refuses(name: str, mistake: str, when: Callable[[VersionRequest], Any]) -> 
     return Fault(name, mistake, responder=refuse("version", errno.EINVAL, when))
 
 
-def _twin_where(sign: bytes) -> type[Responder]:
-    """Takes version data that hold ``sign`` for an offer of twin-socket mode."""
+def _twin_where(told: bytes, taken: bytes) -> type[Responder]:
+    """Takes one thing in version data for another."""
 
     def version(self: Any, request: VersionRequest, fds: list[int]) -> Answer:
-        data = request.version_data.replace(sign, b'"twin_socket": {"supported": true')
+        data = request.version_data.replace(told, taken)
         return right("version", self, request.replace(version_data=data), fds)
 
     return method("version", version)
@@ -127,9 +127,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "twin-socket-named-is-enough",
         "Who names the twin socket wants it.",
-        responder=_twin_where(b'"twin_socket": {"supported": false'),
+        responder=_twin_where(b'"supported": false', b'"supported": true'),
     ),
-    Fault("twin-socket-default-true", "supported is true if absent.", responder=_twin_where(b'"twin_socket": {')),
+    Fault(
+        "twin-socket-default-true",
+        "supported is true if absent.",
+        responder=_twin_where(b'"twin_socket": {}', b'"twin_socket": {"supported": true}'),
+    ),
     _refuses("version-minor-one-refused", "The minor versions are 0 and 2.", lambda r: r.version_minor == 1),
     Fault(
         "max-msg-fds-ignored",

@@ -8,7 +8,6 @@ SECTIONS = (
     "stream",
     "payload_size",
     "no_reply",
-    "descriptors",
     "version",
     "capability",
     "dma_map",
@@ -45,5 +44,6 @@ SECTIONS = (
     "mig_data",
     "mig_stream",
     "connection",
+    "descriptors",
     "flood",
 )

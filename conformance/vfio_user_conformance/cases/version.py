@@ -135,14 +135,6 @@ CASES = [
         catches=("version-unknown-refused",),
     ),
     Case(
-        ident="version/capabilities-of-proposal",
-        requirement="version.capability-subset",
-        stimulus=Send(propose({"max_msg_fds": 16})),
-        expect=Reply(version_data=only("max_msg_fds")),
-        greet=False,
-        catches=("version-all-capabilities",),
-    ),
-    Case(
         ident="version/data-form",
         requirement="version.data-form",
         stimulus=Send(PROPOSAL),
@@ -157,6 +149,14 @@ CASES = [
         expect=Reply(version_data=WITHOUT_TWIN, fds=0),
         greet=False,
         catches=("twin-socket-unasked",),
+    ),
+    Case(
+        ident="version/capabilities-of-proposal",
+        requirement="version.capability-subset",
+        stimulus=Send(propose({"max_msg_fds": 16})),
+        expect=Reply(version_data=only("max_msg_fds")),
+        greet=False,
+        catches=("version-all-capabilities",),
     ),
     Case(
         ident="version/twin-socket",
