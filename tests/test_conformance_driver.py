@@ -298,6 +298,14 @@ def test_replies_are_matched_to_commands_by_id_and_command() -> None:
     assert run(both).outcome is Outcome.PASS
 
 
+def test_nothing_is_sent_where_a_later_message_lacks_a_fact() -> None:
+    """A target that does not take it well to be left alone afterwards is not blamed for a case that it cannot have."""
+    lacking = Send(RegionReadRequest(region=MAPPABLE, offset=0, count=4))
+    result = run(case((MAP, lacking), (ErrorReply(), Reply()), greet=False))
+
+    assert (result.outcome, result.messages) == (Outcome.NOT_APPLICABLE, ())
+
+
 def test_the_survey_goes_on_where_a_question_brought_the_target_out_of_step() -> None:
     """Each refusal is followed by a reply to nothing; what is asked next is asked again, of who has not lost step."""
 

@@ -11,7 +11,7 @@ from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import HungUp, OutOfStep, Received, Seen, Silence, Timing
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
 from vfio_user_conformance.session import Gone, NoSession, NotReached, Session, Unanswered
-from vfio_user_conformance.steps import Exchange, exchange, listed
+from vfio_user_conformance.steps import Exchange, Send, exchange, listed
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.verdict import FINDINGS, Outcome, Result
 from vfio_user_proto.errors import TargetError
@@ -177,6 +177,9 @@ class _Trial:
             raise _Over(Outcome.NOT_REACHED, str(error)) from None
         for need in case.needs:
             need.read(self.bench.facts)
+        for step in (*case.given, *(() if case.script else case.exchange.steps)):
+            if isinstance(step, Send):
+                step.build(0, self.bench.facts)  # nothing is sent where a later message lacks a fact
         if case.greet:
             seen = session.greet()
             if not session.negotiated:
