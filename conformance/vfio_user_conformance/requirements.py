@@ -982,6 +982,14 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "that reaches as far as shadow_offset and size say.",
         ),
         Requirement(
+            "region-io-fds.pio",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+            "A record says that it is in the I/O port space, by KVM_IOEVENTFD_FLAG_PIO or KVM_IOREGION_PIO, where its "
+            "region is there, and only there.",
+        ),
+        Requirement(
             "region-io-fds.datamatch",
             "should",
             "server",

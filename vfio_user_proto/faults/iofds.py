@@ -16,6 +16,7 @@ from vfio_user_proto.messages import (
     IoeventfdFlags,
     IoFdType,
     IoregionfdSubRegion,
+    IoregionFlags,
     ShadowIoeventfdSubRegion,
 )
 from vfio_user_proto.responder import Answer, Responder
@@ -102,6 +103,10 @@ def _is_large_window(record: Any) -> bool:
     return isinstance(record, IoregionfdSubRegion) and record.size > 16
 
 
+def _in_memory(record: Any) -> dict[str, Any]:
+    return {"flags": record.flags & ~(IoregionFlags.PIO if record.type == IoFdType.IOREGIONFD else IoeventfdFlags.PIO)}
+
+
 def _without_match(record: Any) -> dict[str, Any]:
     return {} if record.type == IoFdType.IOREGIONFD else {"flags": record.flags & ~IoeventfdFlags.DATAMATCH}
 
@@ -176,6 +181,11 @@ FAULTS: tuple[Fault, ...] = (
         "region-io-fds-ioregionfd-moved",
         "A record tells another place than the commands go to.",
         outgoing=fields(IO_FDS, sub_regions=_records(_moved)),
+    ),
+    Fault(
+        "region-io-fds-pio-flag-missing",
+        "Every sub-region is in memory space.",
+        outgoing=fields(IO_FDS, sub_regions=_records(_in_memory)),
     ),
     Fault(
         "datamatch-flag-missing",

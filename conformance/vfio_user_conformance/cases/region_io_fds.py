@@ -21,12 +21,16 @@ from vfio_user_conformance.facts import (
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Script, Send, exchange
 from vfio_user_conformance.words import plural
+from vfio_user_proto.devices.pci import BAR5, CONFIG
 from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
     DeviceGetRegionIoFdsRequest,
+    IoeventfdFlags,
     IoFdType,
     IoregionfdSubRegion,
     IoregionFlags,
+    RegionReadReply,
+    RegionReadRequest,
     ShadowIoeventfdSubRegion,
     SubRegion,
 )
@@ -135,14 +139,19 @@ def inside_problem(facts: Facts, seen: Received) -> str:
     return ""
 
 
+def with_sub_regions(facts: Facts) -> list[int]:
+    """The regions that have some. Raises NotApplicable where none has."""
+    found = [index for index, each in facts.io_fds.items() if each.count]
+    if not found:
+        raise NotApplicable("no region has I/O descriptors")
+    return found
+
+
 def every_record(whole: Callable[[Facts], Whole]) -> Script:
     """Ask for the sub-regions of each region that has some, and judge its records."""
 
     def script(facts: Facts) -> Generator[Exchange, Seen, None]:
-        regions = [index for index, each in facts.io_fds.items() if each.count]
-        if not regions:
-            raise NotApplicable("no region has I/O descriptors")
-        for index in regions:
+        for index in with_sub_regions(facts):
             yield exchange(ask(index), Reply(whole=whole(facts)))
 
     return script
@@ -155,6 +164,29 @@ def second_attempt(facts: Facts) -> Generator[Exchange, Seen, None]:
     assert isinstance(seen, Received)
     needed = reply_of(seen).argsz
     yield exchange(ask(index, needed), Reply(argsz=needed, whole=Whole("argsz that fits its records", size_problem)))
+
+
+def port_problem(ports: bool, seen: Received) -> str:
+    """Every record says of the space that it is in what the region's BAR says."""
+    for each in records(seen):
+        flag = IoregionFlags.PIO if isinstance(each, IoregionfdSubRegion) else IoeventfdFlags.PIO
+        if bool(each.flags & flag) != ports:
+            return f"the record at {each.offset:#x} is {'' if each.flags & flag else 'not '}in the I/O port space"
+    return ""
+
+
+def spaces(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Look at each BAR that has sub-regions, then at their records."""
+    bars = [index for index in with_sub_regions(facts) if index <= BAR5 and CONFIG in facts.regions]
+    if not bars:
+        raise NotApplicable("no BAR has I/O descriptors")
+    for index in bars:
+        seen = yield exchange(Send(RegionReadRequest(region=CONFIG, offset=0x10 + 4 * index, count=4)), Reply())
+        assert isinstance(seen, Received)
+        assert isinstance(seen.message.payload, RegionReadReply)
+        ports = bool(seen.message.payload.data[0] & 1)
+        words = f"records {'' if ports else 'not '}in the I/O port space"
+        yield exchange(ask(index), Reply(whole=Whole(words, partial(port_problem, ports))))
 
 
 def some_fds(most: int) -> Whole:
@@ -292,6 +324,14 @@ CASES = [
         script=every_record(lambda facts: Whole("shadow memory that can be written", read_only_problem)),
         needs=(SHADOW_IO_FDS,),
         catches=("region-io-fds-shadow-read-only",),
+    ),
+    Case(
+        ident="region-io-fds/space",
+        requirement="region-io-fds.pio",
+        stimulus="the BAR of each region that has sub-regions, from configuration space, then its records",
+        expect="records in the I/O port space where the BAR is there, and only there",
+        script=spaces,
+        catches=("region-io-fds-pio-flag-missing",),
     ),
     Case(
         ident="region-io-fds/count",

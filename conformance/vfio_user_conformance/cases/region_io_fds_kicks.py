@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.cases.region_io_fds import ask
+from vfio_user_conformance.cases.region_io_fds import ask, with_sub_regions
 from vfio_user_conformance.expect import Reply, Whole
 from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.kicks import Drained, Kick, Place, Shows, Store, is_for, places
@@ -27,14 +27,6 @@ HAZARDS = frozenset({"write"})
 NO_DOORBELL = "the profile names no doorbell of that kind"
 Found = Generator[Exchange, Seen, list[Place]]
 Test = Callable[[Place], Any]
-
-
-def with_sub_regions(facts: Facts) -> list[int]:
-    """The regions that have some. Raises NotApplicable where none has."""
-    found = [index for index, each in facts.io_fds.items() if each.count]
-    if not found:
-        raise NotApplicable("no region has I/O descriptors")
-    return found
 
 
 def answers(facts: Facts, test: Test, missing: str) -> Found:
