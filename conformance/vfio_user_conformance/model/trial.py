@@ -65,7 +65,7 @@ class Trial:
     def begin(self) -> None:
         """A connection to a target whose device runs."""
         self.world, self.moves = World(), list[Move]()
-        self.fresh = self.bench.target.renew()
+        fresh = self.bench.target.renew()
         self.session = Session(self.bench.target, self.bench.facts, self.bench.timing)
         self._rule: Rule | None = None
         try:
@@ -73,9 +73,13 @@ class Trial:
             seen = self.session.greet()
             if not self.session.negotiated:
                 raise TargetError(f"{self.bench.target.name}: negotiation: {seen}")
-            if not self.fresh:
+            if not fresh:
                 self._calm()
+        except TargetError:
+            self.session.close()
+            raise
         except (OutOfStep, Unanswered, Gone, NoSession) as error:
+            self.session.close()
             self.bench.target.discard()
             raise TargetError(f"{self.bench.target.name}: {error or 'the connection was closed'}") from None
 

@@ -1,0 +1,116 @@
+# What the model knows, and what becomes of it: pure functions.
+from vfio_user_conformance.descriptors import EventFd
+from vfio_user_conformance.model.world import (
+    Region,
+    S,
+    Saved,
+    Vector,
+    World,
+    assigned,
+    differs,
+    disabled,
+    exactly,
+    known,
+    mapped,
+    masked,
+    overlapped,
+    raised,
+    read,
+    reconnected,
+    reset,
+    settable,
+    unmapped,
+    went,
+)
+
+LOW, HIGH = Region(0x1000, 0x2000, 3), Region(0x4000, 0x1000, 1)
+BOTH = mapped(mapped(World(), HIGH), LOW)
+
+
+def test_mappings_are_kept_in_order_and_found_by_their_exact_range() -> None:
+    assert BOTH.maps == (LOW, HIGH)
+    assert exactly(BOTH.maps, 0x1000, 0x2000) is LOW
+    assert exactly(BOTH.maps, 0x1000, 0x1000) is None
+    assert unmapped(BOTH, LOW).maps == (HIGH,)
+
+
+def test_ranges_overlap_that_share_a_byte() -> None:
+    assert overlapped(BOTH.maps, 0x2FFF, 1) == (LOW,)
+    assert overlapped(BOTH.maps, 0x3000, 0x1000) == ()
+    assert overlapped(BOTH.maps, 0x0000, 0x5000) == (LOW, HIGH)
+
+
+def test_what_is_mapped_over_a_doubtful_mapping_was_not_there_any_more() -> None:
+    new = Region(0x2000, 0x3000, 3)
+    assert mapped(reset(BOTH), new).maps == (new,)
+
+
+def test_an_eventfd_that_is_replaced_or_taken_away_is_retired() -> None:
+    first, second = EventFd(), EventFd()
+    world = assigned(World(), 2, 1, [first])
+    assert assigned(world, 2, 1, [second]).vectors[2, 1].event is second
+    assert assigned(world, 2, 1, [second]).retired == (first,)
+    assert assigned(world, 2, 1, [None]).retired == (first,)
+
+
+def test_disabling_a_type_leaves_the_other_types_alone() -> None:
+    mine, other = EventFd(), EventFd()
+    world = disabled(assigned(assigned(World(), 2, 0, [mine]), 0, 0, [other]), 2)
+    assert world.vectors[2, 0].event is None
+    assert world.vectors[0, 0].event is other
+    assert world.retired == (mine,)
+
+
+def test_what_is_raised_while_it_is_masked_waits_until_it_is_unmasked() -> None:
+    world = raised(masked(World(), 2, [1], True), 2, [1], automasked=False)
+    assert world.vectors[2, 1] == Vector(masked=True, pending=True)
+    assert masked(world, 2, [1], False).vectors[2, 1] == Vector()
+
+
+def test_an_automasked_interrupt_may_be_masked_once_it_was_raised() -> None:
+    assert raised(World(), 0, [0], automasked=True).vectors[0, 0].masked is None
+
+
+def test_scratch_bytes_are_compared_as_far_as_they_are_known() -> None:
+    world = known(World(), 4, b"abc")
+    assert differs(world, 2, b"xyabcz") is None
+    assert differs(world, 4, b"aXc") == 5
+
+
+def test_every_state_leads_to_every_other_but_out_of_error_and_back_to_pre_copy() -> None:
+    states = (S.STOP, S.RUNNING, S.STOP_COPY, S.RESUMING, S.PRE_COPY)
+    refused = [(a, b) for a in states for b in states if not settable(a, b, pre_copy=True)]
+    assert refused == [(S.STOP_COPY, S.PRE_COPY)]
+    assert not settable(S.ERROR, S.RUNNING, pre_copy=True)
+    assert not settable(S.RUNNING, S.RUNNING_P2P, pre_copy=True)
+    assert not settable(S.RUNNING, S.PRE_COPY, pre_copy=False)
+
+
+def test_a_state_that_was_read_to_its_end_comes_back_with_the_scratch_bytes_of_then() -> None:
+    world = went(known(World(), 0, b"old"), S.STOP_COPY)
+    world = read(read(world, b"first", last=False), b"last", last=True)
+    assert world.saved == Saved(b"firstlast", {0: ord("o"), 1: ord("l"), 2: ord("d")})
+    world = went(known(went(world, S.RUNNING), 0, b"new"), S.RESUMING)
+    assert world.scratch == {}
+    whole = World(**{**vars(world), "loaded": len(b"firstlast")})
+    assert differs(went(whole, S.STOP), 0, b"old") is None
+
+
+def test_the_session_goes_on_from_pre_copy_to_stop_copy_and_nowhere_else() -> None:
+    world = read(went(World(), S.PRE_COPY), b"early", last=True)
+    assert world.saved is None
+    assert went(world, S.STOP_COPY).session == b"early"
+    assert went(went(world, S.RUNNING), S.STOP_COPY).session == b""
+
+
+def test_after_a_reset_mappings_are_doubtful_and_the_state_is_certain_where_the_text_says_so() -> None:
+    assert [each.sure for each in reset(BOTH).maps] == [False, False]
+    assert reset(World(states=frozenset({S.ERROR}))).state is S.RUNNING
+    assert reset(World(states=frozenset({S.RESUMING}))).state is None
+
+
+def test_the_next_client_finds_no_mappings_and_the_scratch_bytes() -> None:
+    world = reconnected(known(BOTH, 0, b"kept"))
+    assert world.maps == ()
+    assert differs(world, 0, b"kept") is None
+    assert world.state is S.RUNNING
