@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from vfio_user_conformance.case import catalogue
 from vfio_user_conformance.cases import SECTIONS
-from vfio_user_conformance.proof import Proof, gaps
+from vfio_user_conformance.proof import First, Proof, gaps
 from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.faults import FAULTS
 from vfio_user_proto.responder import Responder
@@ -41,6 +42,25 @@ def test_faults_leave_the_right_server_alone() -> None:
 def test_a_fault_that_stumbles_is_not_caught(outcome: Outcome, reason: str, holds: bool) -> None:
     result = Result("x/y", "header.echo", "Header", "must", outcome, reason)
     assert Proof("a-fault", "", result).holds is holds
+
+
+def test_the_first_finding_names_its_fault() -> None:
+    """The first case of all is the first to find its own fault, whatever comes behind it."""
+    command = [sys.executable, "-m", "vfio_user_proto", "conformance", "prove", "--first", next(iter(catalogue()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.stdout == "1 fault: 1 found first by the case that names them, 0 by their requirement\n"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("requirement", ["header.echo", "header.type"])
+def test_a_finding_names_a_mistake_by_its_case_or_its_requirement(requirement: str) -> None:
+    own, *others = catalogue().values()
+    other = next(case for case in others if case.requirement != own.requirement)
+    found = Result(other.ident, other.requirement, "", "must", Outcome.FAIL, "", broken=requirement)
+
+    assert First("a-fault", own, found).named is (requirement == own.requirement)
+    assert First("a-fault", other, found).named
 
 
 @pytest.mark.parametrize("section", SECTIONS)

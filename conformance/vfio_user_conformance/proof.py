@@ -96,6 +96,42 @@ def prove(serving: Serving, cases: list[Case]) -> Iterator[Proof]:
                 wrong.target.close()
 
 
+@dataclass(frozen=True)
+class First:
+    """The first finding about a fault when the catalogue is run in its order up to ``case``, which names the fault."""
+
+    fault: str
+    case: Case
+    result: Result
+
+    @property
+    def named(self) -> bool:
+        """Whether that finding names the mistake: it is the case's own, or about the case's own requirement."""
+        return self.result.ident == self.case.ident or self.result.broken == self.case.requirement
+
+
+def firsts(serving: Serving, cases: list[Case]) -> Iterator[First]:
+    """Which finding comes first, for each fault that ``cases`` name. A finding is made again on a process that nobody used."""
+    for case in cases:
+        for fault in case.catches:
+            wrong = serving(("--fault", fault))
+            shared, alone = bench(wrong, respawn=Respawn.DEATH), bench(wrong)
+            try:
+                yield First(fault, case, _first(case, shared, alone))
+            finally:
+                shared.target.close()
+                alone.target.close()
+
+
+def _first(case: Case, shared: Bench, alone: Bench) -> Result:
+    for each in catalogue().values():
+        if each.ident == case.ident:
+            break
+        if shared.run(each).outcome in FINDINGS and (result := alone.run(each)).outcome in FINDINGS:
+            return result
+    return alone.run(case)
+
+
 def gaps() -> list[str]:
     """Cases without a fault, faults without a case or a rule of the model, and names of faults that do not exist."""
     every = catalogue()

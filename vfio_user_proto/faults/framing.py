@@ -277,7 +277,7 @@ FAULTS: tuple[Fault, ...] = (
     _replies(
         "reply-size-without-header",
         "The size of a reply does not count the header.",
-        outgoing(lambda data, _: header(data, message_size=len(data) - 16), INFO),
+        outgoing(lambda data, _: header(data, message_size=len(data) - 16), REGION_INFO),
     ),
     _replies("reply-lost-under-load", "A reply is lost.", _lost()),
     _replies("reply-sent-twice", "A reply is sent twice.", outgoing(lambda data, _: data + data, REGION_INFO)),

@@ -39,9 +39,16 @@ def cut(where: str, at: int) -> Case:
 
 CASES = [
     Case(
+        ident="header/id-echoed",
+        requirement="header.echo",
+        stimulus=Send(INFO, message_id=0xFFFF),
+        expect=Reply(),
+        catches=("id-15-bits",),
+    ),
+    Case(
         ident="header/reply-size",
         requirement="header.message-size",
-        stimulus=Send(INFO),
+        stimulus=Send(CONFIG),
         expect=Reply(),
         catches=("reply-size-without-header",),
     ),
@@ -60,13 +67,6 @@ CASES = [
         catches=("reply-command-zero",),
     ),
     Case(
-        ident="header/id-echoed",
-        requirement="header.echo",
-        stimulus=Send(INFO, message_id=0xFFFF),
-        expect=Reply(),
-        catches=("id-15-bits",),
-    ),
-    Case(
         ident="header/answered-once",
         requirement="header.reply-to-each",
         stimulus=Send(CONFIG),
@@ -77,18 +77,18 @@ CASES = [
     cut("after-header", 16),
     cut("in-payload", 25),
     Case(
-        ident="header/coalesced",
-        requirement="stream.coalesced-messages",
-        stimulus=Together((Send(INFO), Send(CONFIG), Send(DeviceGetIrqInfoRequest(index=0)))),
-        expect=(Reply(), Reply(index=7), Reply(index=0)),
-        catches=("coalesced-dropped",),
-    ),
-    Case(
         ident="header/coalesced-and-cut",
         requirement="stream.coalesced-messages",
         stimulus=Together((Send(INFO), Send(CONFIG)), cuts=(40,)),
         expect=(Reply(), Reply(index=7)),
         catches=("coalesced-remainder-dropped",),
+    ),
+    Case(
+        ident="header/coalesced",
+        requirement="stream.coalesced-messages",
+        stimulus=Together((Send(INFO), Send(CONFIG), Send(DeviceGetIrqInfoRequest(index=0)))),
+        expect=(Reply(), Reply(index=7), Reply(index=0)),
+        catches=("coalesced-dropped",),
     ),
     Case(
         ident="header/each-answered",
