@@ -268,6 +268,18 @@ def test_stuck_devices_do_not_keep_it_from_ending(path: Path) -> None:
             client.close()
 
 
+def test_device_that_cannot_be_made_is_said_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from vfio_user_proto.device import Device\n"
+        "class Mine(Device):\n"
+        "    def __init__(self):\n"
+        "        self.lines = {}['line']\n"
+    )
+    end = run("serve", "--socket-path", "x", "--device", "mine.py:Mine", cwd=tmp_path)
+    assert (end.returncode, end.stdout) == (2, "")
+    assert end.stderr == "vfio-user: no device mine.py:Mine can be made: KeyError: 'line' (mine.py:4)\n"
+
+
 def test_unknown_fault_names_the_nearest(tmp_path: Path) -> None:
     end = run("serve", "--socket-path", str(tmp_path / "x"), "--fault", "version-no-reply-hang")
     assert (end.returncode, end.stderr.count("\n")) == (2, 1)

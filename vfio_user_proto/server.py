@@ -37,8 +37,8 @@ class Server:
     def __init__(self, factory: Callable[[], Device], options: Options | None = None) -> None:
         self.options: Final = options or Options()
         self._factory = factory
-        self._loop = Loop()
         self._devices: list[Device] = [factory()]
+        self._loop = Loop()
         self._clients: list[_Client] = []
         self._left = 0  # clients that have gone
         self._listeners: list[socket.socket] = []

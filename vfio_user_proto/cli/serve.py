@@ -7,13 +7,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from vfio_user_proto import unix
+from vfio_user_proto.device import Device
 from vfio_user_proto.devices import DEVICES, from_file
 from vfio_user_proto.devices.serial import SerialDevice
 from vfio_user_proto.errors import UsageError
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             if device is not SerialDevice:
                 raise UsageError("--terminal is for --device serial")
             device = partial(SerialDevice, opened.enter_context(listen(options.terminal, opened)))
-        server = opened.enter_context(closing(Server(device, settings)))
+        server = opened.enter_context(closing(_server(options.device, device, settings)))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: server.stop())
         if options.fd is not None:
@@ -79,6 +81,16 @@ def run(options: argparse.Namespace) -> int:
         print(f"listening on {options.socket_path}", file=sys.stderr, flush=True)
         server.run(once=options.once)
     return 0
+
+
+def _server(name: str, device: Callable[[], Device], settings: Options) -> Server:
+    """A server with its first device. Raises UsageError, with the place in the code, where that cannot be made."""
+    try:
+        return Server(device, settings)
+    except Exception as problem:  # whatever the user's code raises
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        told = traceback.format_exception_only(problem)[-1].strip()
+        raise UsageError(f"no device {name} can be made: {told} ({last.filename}:{last.lineno})") from problem
 
 
 def listen(path: str, opened: ExitStack) -> socket.socket:
