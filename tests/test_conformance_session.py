@@ -1,4 +1,5 @@
 # What cases do to a connection: cut it in half, read it in sips, lose it and make another, and start the program afresh.
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from vfio_user_conformance.descriptors import Pipe
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.expect import REFUSED, ErrorReply, Reply
 from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.peer import Peer, Timing
 from vfio_user_conformance.profile import HAZARDS
 from vfio_user_conformance.session import Session
 from vfio_user_conformance.steps import Afresh, Disconnect, HalfClose, Raw, Restart, Send, Sip, each
@@ -102,6 +104,23 @@ def test_a_message_that_is_sipped_is_whole_in_the_end(ends: tuple[Session, socke
     Sip(3).perform(session)
 
     assert Reply(version_minor=2).problems(session.observe(), session.asked, session.facts) == []
+
+
+def test_a_target_that_answers_instead_of_reading_is_not_waited_for() -> None:
+    """Otherwise both would write for ever; here the patience of a minute would be too much for the test."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        peer = Peer(Stream(ours), [], Timing(reply=60, patience=0.02), 0)
+        theirs.sendall(b"an answer")
+        peer.send((bytes(1 << 22),))
+        peer.close()
+        theirs.setblocking(False)
+        came = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := theirs.recv(1 << 20):
+                came += len(part)
+
+    assert 0 < came < 1 << 22
 
 
 def test_a_script_goes_on_where_the_target_closed() -> None:

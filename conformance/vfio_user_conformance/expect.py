@@ -253,7 +253,7 @@ class Released(AfterCheck):
     under: str = ""
 
     def check(self, session: "Session") -> list[Problem]:
-        seconds = 0.0 if self.at_once else session.timing.reply
+        seconds = 0.0 if self.at_once else session.timing.release
         if session.handle(self.descriptor).wait_released(seconds):
             return []
         return [Problem(f"{self.descriptor} is still held{' after the reply' if self.at_once else ''}", self.under)]

@@ -31,6 +31,11 @@ class Timing:
     reply: float | None = 5.0
     patience: float = 0.25
 
+    @property
+    def release(self) -> float | None:
+        """How long a target that has answered may take to let go of what it has no more use for."""
+        return None if self.reply is None else 8 * self.patience
+
     @classmethod
     def scaled(cls, multiplier: float) -> "Timing":
         """The usual times, longer or shorter; with 0 nothing ever takes too long."""
@@ -117,19 +122,29 @@ class Peer:
         for number, message in enumerate(messages):
             self._record("client", message, [] if number else about, () if number else cuts)
         data = b"".join(messages)
-        self.stream.set_timeout(self.timing.reply)
         try:
             for begin, end in zip((0, *cuts), (*cuts, len(data)), strict=True):
-                rest = memoryview(data)[begin:end]
-                while rest:
-                    sent = self.stream.write(rest, fds)
-                    if not sent:
-                        return
-                    rest, fds = rest[sent:], ()
+                if not self._write(memoryview(data)[begin:end], fds):
+                    return
+                fds = ()
                 if end != len(data):
                     self.await_reader()
         except TransportError:
             return
+
+    def _write(self, rest: memoryview, fds: Sequence[int]) -> bool:
+        """Whether all went out. A target that answers instead of reading on would keep both sides waiting for ever."""
+        end = None if self.timing.reply is None else time.monotonic() + self.timing.reply
+        waiting = select.poll()
+        waiting.register(self.stream.fileno(), select.POLLIN)
+        self.stream.set_timeout(self.timing.patience)
+        while rest:
+            sent = self.stream.write(rest, fds)
+            if sent:
+                rest, fds = rest[sent:], ()
+            elif waiting.poll(0) or (end is not None and time.monotonic() >= end):
+                return False
+        return True
 
     def receive(self, seconds: float | None) -> Received | HungUp | None:
         """The next message; None where nothing came within ``seconds``. Raises OutOfStep."""

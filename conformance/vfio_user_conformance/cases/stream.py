@@ -20,7 +20,7 @@ SIZE = 16 + CONFIG.fixed_size
 RANGE = request(0x20000)
 OTHER, PIPE = Memfd(), Pipe()
 # More than a socket holds, so that no single read brings it.
-LARGE = 1 << 19
+LARGE = 1 << 18
 
 
 def large(facts: Facts) -> Generator[Exchange, Seen, None]:
@@ -73,7 +73,7 @@ CASES = [
     Case(
         ident="stream/large-payload",
         requirement="stream.cut-message",
-        stimulus="VFIO_USER_REGION_WRITE of as many bytes as the target takes, at most 512 KiB, past the end of a region",
+        stimulus="VFIO_USER_REGION_WRITE of as many bytes as the target takes, at most 256 KiB, past the end of a region",
         expect=f"{REFUSED}",
         script=large,
         catches=("large-payload-left",),
