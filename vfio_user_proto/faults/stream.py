@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
@@ -71,12 +72,16 @@ class _Left(Watched):
         super().receive(data, fds)
 
 
-class _Waiting(Connection):
-    """Does not know the end of a stream."""
+class _Waiting(Watched):
+    """Does not know the end of a stream of a client that has mapped memory."""
+
+    mapped = False
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        if not data:
+        if not data and self.mapped:
             hang()
+        if len(data) == wire.HEADER_SIZE and not self.inside:
+            self.mapped |= wire.decode_header(data).command == Command.DMA_MAP
         super().receive(data, fds)
 
 
@@ -203,7 +208,7 @@ FAULTS: tuple[Fault, ...] = (
     _stream("version-cut-fails", "The first message comes in one read (libvfio-user efd091b).", _WholeVersion),
     _stream("large-payload-left", "Sizes have 16 bits.", rewritten(_sixteen_bits)),
     _stream("client-lost-in-first-word-crash", "A client never leaves in the first word of a header.", _Left),
-    _stream("end-of-stream-waited-out", "A read of nothing is tried again.", _Waiting),
+    _stream("end-of-stream-waited-out", "A read of nothing is tried again as long as memory is mapped.", _Waiting),
     _stream("silent-client-crash", "A client says something (libvfio-user's samples end, efd091b).", _Silent),
     Fault("id-zero-ignored", "The id 0 wants no answer.", outgoing=_without_id),
     _obeys("id-expected-to-grow", "Ids grow.", _growing),
