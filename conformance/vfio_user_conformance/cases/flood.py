@@ -22,7 +22,6 @@ from vfio_user_conformance.steps import Exchange, Reconnect, Send, Sip, Together
 from vfio_user_proto.messages import Command
 
 STRESS = frozenset({"stress"})
-"""What a whole case may cost a target that is not known to bear it."""
 
 
 def sipped(facts: Facts) -> Generator[Exchange, Seen, None]:
