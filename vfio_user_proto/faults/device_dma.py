@@ -122,8 +122,8 @@ def _runs_on(self: Any, address: int, count: int) -> list[Part]:
 
 
 def _end_unchecked(self: Any, address: int, count: int) -> list[Part]:
-    region = self.around(address)
-    return self.right(address, count) if region is None else [(region, address - region.address, count)]
+    (region, at, _), *_rest = self.right(address, 1)
+    return [(region, at, count)]
 
 
 def _start_unchecked(self: Any, address: int, count: int) -> list[Part]:
@@ -148,7 +148,11 @@ def _wraps(self: Any, address: int, count: int) -> list[Part]:
 
 
 def _permission_unchecked(self: Any, address: int, count: int) -> list[Part]:
-    return DmaMap._pieces(self, address, count, write=not self.writes)
+    try:
+        parts: list[Part] = self.right(address, count)
+    except OSError:
+        parts = DmaMap._pieces(self, address, count, write=not self.writes)
+    return parts
 
 
 def _both_wanted(self: Any, address: int, count: int) -> list[Part]:

@@ -268,6 +268,10 @@ def _device_not_without(self: Any, index: int, vector: int) -> None:
     _not_without(self._irqs, index, vector)
 
 
+def _device_blocking(self: Any, index: int, vector: int) -> None:
+    _blocking(self._irqs, index, vector)
+
+
 def _device_twice(self: Any, index: int, vector: int) -> None:
     Session.trigger(self, index, vector)
     Session.trigger(self, index, vector)
@@ -349,5 +353,6 @@ FAULTS: tuple[Fault, ...] = (
     session("irq-device-once", "The device raises an interrupt once.", trigger=_device_once),
     session("irq-device-raises-all", "The device has one interrupt.", trigger=_device_all),
     session("irq-device-type-ignored", "The device has one type of interrupts.", trigger=_device_any_type),
+    session("irq-device-full-descriptor-blocks", "The device's eventfds take every write.", trigger=_device_blocking),
     session("irq-device-without-descriptor-crash", "The device has an eventfd.", trigger=_device_not_without),
 )

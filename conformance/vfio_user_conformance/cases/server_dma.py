@@ -247,7 +247,15 @@ CASES = [
         fault="dma-writes-read-only",
         requirement="dma-map.access",
     ),
-    no_write("after-unmap", (ALL,), BASE + 0x100, UNCHANGED, fault="dma-after-unmap", before=(UNMAPPED,)),
+    no_write(
+        "after-unmap",
+        (ALL,),
+        BASE + 0x100,
+        UNCHANGED,
+        fault="dma-after-unmap",
+        requirement="dma-unmap.released",
+        before=(UNMAPPED,),
+    ),
     no_write(
         "after-reconnect",
         (ALL,),
@@ -340,7 +348,15 @@ CASES = [
         Piece(2 * PAGE, 0x100),
         "dma-read-end-belongs-to-it",
     ),
-    no_read("after-unmap", (ALL,), BASE + 0x100, Piece(0x100, 0x100), "dma-read-after-unmap", before=(UNMAPPED,)),
+    no_read(
+        "after-unmap",
+        (ALL,),
+        BASE + 0x100,
+        Piece(0x100, 0x100),
+        "dma-read-after-unmap",
+        requirement="dma-unmap.released",
+        before=(UNMAPPED,),
+    ),
     no_read(
         "after-reconnect",
         (ALL,),
