@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vfio_user_proto import wire
+from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
@@ -46,11 +47,11 @@ def _twin_where(told: bytes, taken: bytes) -> type[Responder]:
     return method("version", version)
 
 
-def _takes(name: str, change: Callable[[int], int]) -> type[Responder]:
+def _takes(name: str, change: Callable[[Capabilities], int]) -> type[Responder]:
     """Believes another ``max_msg_fds`` than the client's when it answers the command ``name``."""
 
     def answering(self: Any, request: Any, fds: list[int]) -> Answer:
-        told, self.peer = self.peer, replace(self.peer, max_msg_fds=change(self.peer.max_msg_fds))
+        told, self.peer = self.peer, replace(self.peer, max_msg_fds=change(self.peer))
         try:
             return right(name, self, request, fds)
         finally:
@@ -138,17 +139,24 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "max-msg-fds-ignored",
         "Every client takes as many descriptors as there are (libvfio-user efd091b).",
-        responder=_takes("device_get_region_io_fds", lambda count: 253),
+        responder=_takes("device_get_region_io_fds", lambda peer: 253),
+    ),
+    Fault(
+        "max-msg-fds-default-many",
+        "Who says nothing takes as many descriptors as there are.",
+        responder=_takes(
+            "device_get_region_io_fds", lambda peer: peer.max_msg_fds if "max_msg_fds" in peer.named else 253
+        ),
     ),
     Fault(
         "max-msg-fds-off-by-one",
         "Descriptors are counted from 0.",
-        responder=_takes("device_get_region_io_fds", lambda count: count + 1),
+        responder=_takes("device_get_region_io_fds", lambda peer: peer.max_msg_fds + 1),
     ),
     Fault(
         "max-msg-fds-one-at-least",
         "Every client takes one descriptor.",
-        responder=_takes("device_get_region_info", lambda count: max(count, 1)),
+        responder=_takes("device_get_region_info", lambda peer: max(peer.max_msg_fds, 1)),
     ),
     _refuses(
         "descriptors-wanted",
