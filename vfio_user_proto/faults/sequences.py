@@ -138,6 +138,21 @@ class _SavesEarly(_Remembering):
         return answer
 
 
+class _OneOffset(_Remembering):
+    def dma_map(self, request: DmaMapRequest, fds: list[int]) -> Answer:
+        if fds:
+            first = self.memory.setdefault("offset", request.offset)
+            request = request.replace(offset=min(first, request.offset))
+        return super().dma_map(request, fds)
+
+
+class _ForgetsWrites(Responder):
+    def dma_map(self, request: DmaMapRequest, fds: list[int]) -> Answer:
+        answer = super().dma_map(request, fds)
+        self.features.log._pages.clear()
+        return answer
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("sequence-slots-leak", "After three unmaps nothing can be mapped any more.", responder=_LeaksSlots),
     Fault("sequence-unmap-takes-the-next", "Unmapping the lowest mapping forgets the next.", responder=_TakesTheNext),
@@ -149,4 +164,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault("sequence-stop-refused-with-log", "A device whose writes are recorded cannot stop.", responder=_BusyLogging),
     Fault("sequence-unmap-undoes-write", "An unmapping undoes the write before it.", responder=_Undoes),
     Fault("sequence-first-state-loaded", "Whatever is loaded, it is the first state saved.", responder=_SavesEarly),
+    Fault("sequence-offset-of-the-first", "Files are used from the first one's offset on.", responder=_OneOffset),
+    Fault("sequence-log-cleared-by-map", "A new mapping empties the log of writes.", responder=_ForgetsWrites),
 )

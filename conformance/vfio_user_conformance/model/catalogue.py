@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vfio_user_conformance.model import dirty, irqs, lifetime, memory, migration, region
+from vfio_user_conformance.model import device, dirty, irqs, lifetime, memory, migration, region
 from vfio_user_conformance.model.rule import Move, Rule
 from vfio_user_proto.errors import UsageError
 
 RULES: Mapping[str, Rule] = {
-    rule.ident: rule for module in (memory, region, irqs, migration, dirty, lifetime) for rule in module.RULES
+    rule.ident: rule for module in (memory, region, irqs, migration, dirty, device, lifetime) for rule in module.RULES
 }
 MOVES: Mapping[str, type[Move]] = {
     "map": memory.Map,
@@ -29,6 +29,7 @@ MOVES: Mapping[str, type[Move]] = {
     "start-log": dirty.StartLog,
     "stop-log": dirty.StopLog,
     "report": dirty.Report,
+    "device-write": device.DeviceWrites,
     "reset": lifetime.Reset,
     "next-client": lifetime.NextClient,
 }

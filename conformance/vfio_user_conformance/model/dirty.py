@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 
 from vfio_user_conformance.cases.feature import GET, SET, feature
-from vfio_user_conformance.expect import ErrorReply, Is, Reply, Whole
-from vfio_user_conformance.facts import DMA_LOGGING, Facts
+from vfio_user_conformance.expect import AfterCheck, ErrorReply, Is, Problem, Reply, Whole
+from vfio_user_conformance.facts import DMA_LOGGING, DMA_WRITE, Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
-from vfio_user_conformance.model.world import World
+from vfio_user_conformance.model.world import PAGE, World, recording, reported, within
 from vfio_user_conformance.peer import Received
+from vfio_user_conformance.session import Session
 from vfio_user_proto import wire
 from vfio_user_proto.messages import (
     DeviceFeature,
@@ -43,8 +44,29 @@ NOT_STARTED = Rule(
     _HAZARDS,
     ("dma-logging-report-before-start", "dma-logging-never-stops"),
 )
-RULES = (START, STOP, REPORT, NOT_STARTED)
+SCOPE = Rule(
+    "log-scope",
+    "dma-logging.scope",
+    "a report names every page that the device wrote since the start, or the report before",
+    (*_NEEDS, DMA_WRITE),
+    _HAZARDS,
+    ("dirty-last-write-only", "dirty-mappings-of-the-start", "sequence-log-cleared-by-map"),
+)
+RULES = (START, STOP, REPORT, SCOPE, NOT_STARTED)
 _HEAD = FeatureDmaLoggingReport.fixed_size
+
+
+@dataclass(frozen=True)
+class Written(AfterCheck):
+    """What is missing in a report that came."""
+
+    missing: str
+
+    def check(self, session: Session) -> list[Problem]:
+        return [Problem(self.missing)] if self.missing else []
+
+    def __str__(self) -> str:
+        return "every page that was written"
 
 
 @dataclass(frozen=True)
@@ -62,7 +84,7 @@ class StartLog(Move):
         send = feature(DeviceFeature.DMA_LOGGING_START, SET, data, 8 + len(data))
         clear = world.logging is False and world.working
         seen = yield Turn(START, (send,), (Reply(fds=0, data=started) if clear else SILENT_TEXT,))
-        return replace(world, logging=True) if accepted(seen) else world
+        return recording(world, zip(self.ranges[::2], self.ranges[1::2], strict=True)) if accepted(seen) else world
 
     def __str__(self) -> str:
         where = f" in {len(self.ranges) // 2} ranges" if self.ranges else ""
@@ -77,7 +99,7 @@ class StopLog(Move):
         send = feature(DeviceFeature.DMA_LOGGING_STOP, SET, argsz=8)
         clear = world.logging is True and world.working
         seen = yield Turn(STOP, (send,), (Reply(fds=0) if clear else SILENT_TEXT,))
-        return replace(world, logging=False) if accepted(seen) else world
+        return replace(world, logging=False, dirty=frozenset()) if accepted(seen) else world
 
     def __str__(self) -> str:
         return "stop recording writes"
@@ -96,21 +118,32 @@ class Report(Move):
         head, pages = wire.encode_record(request), -(-self.length // self.page_size)
         size = -(-pages // 64) * 8
         send = feature(DeviceFeature.DMA_LOGGING_REPORT, GET, head, 8 + _HEAD + size)
-        mapped = any(r.sure and r.address <= self.iova and self.iova + self.length <= r.end for r in world.maps)
+        mapped = within(world.maps, self.iova, self.length) is not None
 
         def problem(seen: Received) -> str:
             payload = seen.message.payload
             data = payload.data if isinstance(payload, DeviceFeatureRequest) else b""
             if data[:_HEAD] != head or len(data) != _HEAD + size:
                 return f"{len(data)} bytes, not the {_HEAD} of the request and {size} of a bitmap"
-            return "bits behind the last page are set" if int.from_bytes(data[_HEAD:], "little") >> pages else ""
+            bits = int.from_bytes(data[_HEAD:], "little")
+            return "bits behind the last page are set" if bits >> pages else ""
+
+        def missing(seen: Received) -> str:
+            payload = seen.message.payload
+            bits = int.from_bytes(payload.data[_HEAD:], "little") if isinstance(payload, DeviceFeatureRequest) else 0
+            due = {(page * PAGE - self.iova) // self.page_size for page in world.dirty if page * PAGE >= self.iova}
+            lost = [bit for bit in sorted(due) if bit < pages and not bits >> bit & 1]
+            return f"page {lost[0]} was written and is not reported" if lost else ""
 
         if world.logging is False:
             yield Turn(NOT_STARTED, (send,), (ErrorReply(),))
         else:
             whole = Reply(fds=0, whole=Whole(f"a bitmap of {size} bytes", problem, "dma-logging.report-reply"))
             clear = world.logging is True and mapped and world.working and not self.length % self.page_size
-            yield Turn(REPORT, (send,), (whole if clear else SILENT_TEXT,))
+            seen = yield Turn(REPORT, (send,), (whole if clear else SILENT_TEXT,))
+            if clear and isinstance(seen, Received) and accepted(seen):
+                yield Turn(SCOPE, (), (Written(missing(seen)),))
+            return reported(world, self.iova, self.length)
         return world
 
     def __str__(self) -> str:

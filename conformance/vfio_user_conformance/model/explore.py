@@ -23,8 +23,8 @@ from vfio_user_conformance.verdict import FINDINGS, Known, Outcome, Result
 from vfio_user_conformance.words import plural
 from vfio_user_proto.errors import TargetError
 
-# Moves of one sequence, seconds that making one finding short may take, and how much less patient that is.
-LENGTH, SHORTENING, HASTE = 60, 20.0, 5
+# Moves of one sequence, seconds that making one finding short may take, and that a reply may take meanwhile.
+LENGTH, SHORTENING, HASTE = 60, 20.0, 1.0
 # From its tenth sequence on hypothesis would try variations of earlier ones; it is asked for a few new ones at a time.
 _FRESH = 9
 _SETTINGS = hypothesis.settings(
@@ -121,10 +121,10 @@ class Run:
         """The same finding by a short sequence, done last with all patience; ``found`` itself where it does not come again."""
         end = min(self._end, time.monotonic() + SHORTENING)
         usual = self.bench.timing
-        hasty = replace(usual, reply=usual.reply and usual.reply / HASTE)
+        hasty = replace(self.bench, timing=replace(usual, reply=min(usual.reply or HASTE, HASTE)))
         short = shortest(
             found,
-            lambda moves: again(replace(self.bench, timing=hasty), moves, found.key),
+            lambda moves: again(hasty, moves, found.key),
             lambda: time.monotonic() >= end,
         )
         confirmed = again(self.bench, short.moves, found.key) or again(self.bench, found.moves, found.key)

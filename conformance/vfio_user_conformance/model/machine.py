@@ -9,10 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.facts import NotApplicable
-from vfio_user_conformance.model import dirty, irqs, lifetime, memory, migration, region
+from vfio_user_conformance.model import device, dirty, irqs, lifetime, memory, migration, region
 from vfio_user_conformance.model.rule import Move, Rule
 from vfio_user_conformance.model.trial import Trial
-from vfio_user_conformance.model.world import SAVING, S, World
+from vfio_user_conformance.model.world import SAVING, Region, S, World
 from vfio_user_conformance.verdict import Outcome
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import IrqInfoFlags
@@ -26,6 +26,7 @@ _picks = st.integers(0, 15)
 # The interrupt type that has most interrupts comes first, and often.
 _types, _starts = st.sampled_from((0, 0, 0, 1, 2, 3, 4)), st.integers(0, MOST_VECTORS - 1)
 _sizes = st.sampled_from((0, 0, 0, 1, 64, 5000))
+_skips = st.integers(0, 4 * PAGE - 1)
 _seldom = st.sampled_from((False, False, False, True))
 _quiet = st.sampled_from((False, False, False, True))
 
@@ -64,6 +65,11 @@ def can(rule: Rule, *, when: Callable[[World], Any] = lambda world: True) -> Cal
         return bool(obstacle(rule, machine.trial.bench) is None and when(machine.trial.world))
 
     return precondition(test)
+
+
+def _writeable(region: Region) -> bool:
+    """Whether the device can write there, and we can see what it wrote."""
+    return region.sure and region.memory is not None and bool(region.access & 2)
 
 
 class Machine(RuleBasedStateMachine):
@@ -280,6 +286,31 @@ class Machine(RuleBasedStateMachine):
         found = self.trial.world.maps[pick % len(self.trial.world.maps)]
         skipped = min(skip * self._page, found.size - self._page)
         self._do(dirty.Report(found.address + skipped, found.size - skipped, self._page << shift))
+
+    # Writes of the device.
+
+    @can(device.WRITES, when=lambda world: world.state is S.RUNNING and any(map(_writeable, world.maps)))
+    @rule(pick=_picks, skip=_skips, count=st.sampled_from((1, 100, 5000)))
+    def device_writes(self, pick: int, skip: int, count: int) -> None:
+        found = self._written(pick)
+        skip %= found.size
+        self._do(device.DeviceWrites(found.address + skip, min(count, found.size - skip)))
+
+    @can(dirty.SCOPE, when=lambda world: world.state is S.RUNNING and any(map(_writeable, world.maps)))
+    @rule(pick=_picks, places=st.lists(_skips, min_size=1, max_size=2), page=_pages, more=st.booleans())
+    def log_writes(self, pick: int, places: list[int], page: int, more: bool) -> None:
+        found = self._written(pick)
+        if self.trial.world.logging is False:
+            self._do(dirty.StartLog(self._page))
+        self._do(*(device.DeviceWrites(found.address + place % found.size, 1) for place in places))
+        if more:
+            self._do(memory.Map(BASE * self._unit + page * self._page, self._page))
+        self._do(dirty.Report(found.address, found.size, self._page))
+
+    def _written(self, pick: int) -> Region:
+        """A mapping that the device can write."""
+        there = [each for each in self.trial.world.maps if _writeable(each)]
+        return there[pick % len(there)]
 
     # Everything.
 

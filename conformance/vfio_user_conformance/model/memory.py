@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from errno import EEXIST
 
-from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, NoReply, Released, Reply
 from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.model.rule import Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import Region, World, exactly, mapped, overlapped, unmapped
 from vfio_user_conformance.steps import Send
@@ -50,7 +50,7 @@ class Map(Move):
     silent: bool = False
 
     def plan(self, world: World, facts: Facts) -> Plan:
-        memory = Memfd(self.offset + self.size) if self.fd else None
+        memory = Pages(self.offset + self.size) if self.fd else None
         over = overlapped(world.maps, self.address, self.size)
         sure = [each for each in over if each.sure]
         silent = self.silent and world.working and len(sure) == len(over)

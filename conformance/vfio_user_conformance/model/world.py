@@ -3,27 +3,32 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vfio_user_conformance.descriptors import EventFd, Memfd
+from vfio_user_conformance.descriptors import EventFd
+from vfio_user_conformance.memory import Pages
 from vfio_user_proto.messages import DeviceState
 
 S = DeviceState
 WORKING = frozenset({S.RUNNING, S.PRE_COPY})
 SAVING = frozenset({S.PRE_COPY, S.STOP_COPY})
+# Bytes of the pages in which the model remembers writes.
+PAGE = 4096
 
 
 @dataclass(frozen=True)
 class Region:
     """A mapping of client memory, from ``address`` on; ``memory`` is the file behind it, where it has one.
 
-    ``access`` has the bits of ``DmaMapFlags``. It is not ``sure`` where nobody can say whether it is in force.
+    ``access`` has the bits of ``DmaMapFlags``. It is not ``sure`` where nobody can say whether it is in force. ``written`` are
+    the places and lengths that the device wrote in the file, in this order.
     """
 
     address: int
     size: int
     access: int
-    memory: Memfd | None = None
+    memory: Pages | None = None
     offset: int = 0
     sure: bool = True
+    written: tuple[tuple[int, int], ...] = ()
 
     @property
     def end(self) -> int:
@@ -60,8 +65,9 @@ class World:
 
     ``states`` are the migration states that the device can be in: one, unless the text leaves it open. ``session`` is what was
     read since the saving session began, None outside of one; ``loaded`` how many bytes of ``saved`` were written in RESUMING,
-    None where that is no longer known. ``logging`` is None where nobody can say whether writes are recorded. ``retired``
-    are eventfds that nothing may signal any more.
+    None where that is no longer known. ``logging`` is None where nobody can say whether writes are recorded; ``logged`` are the
+    (IOVA, length) that they are recorded in, everywhere where there is none, and ``dirty`` the pages of ``PAGE`` bytes that
+    a report has to name. ``retired`` are eventfds that nothing may signal any more.
     """
 
     maps: tuple[Region, ...] = ()
@@ -74,6 +80,8 @@ class World:
     saved: Saved | None = None
     loaded: int | None = 0
     logging: bool | None = False
+    logged: tuple[tuple[int, int], ...] = ()
+    dirty: frozenset[int] = frozenset()
 
     @property
     def state(self) -> DeviceState | None:
@@ -107,8 +115,41 @@ def mapped(world: World, new: Region) -> World:
 
 
 def unmapped(world: World, old: Region) -> World:
-    """A mapping was taken away."""
-    return replace(world, maps=tuple(each for each in world.maps if each is not old))
+    """A mapping was taken away, and nobody asks what was written there."""
+    maps = tuple(each for each in world.maps if each is not old)
+    return replace(world, maps=maps, dirty=world.dirty - _pages(old.address, old.size))
+
+
+def within(maps: Iterable[Region], address: int, size: int) -> Region | None:
+    """The mapping, certainly in force, that has a range inside."""
+    return next((r for r in maps if r.sure and r.address <= address and address + size <= r.end), None)
+
+
+def wrote(world: World, region: Region, address: int, size: int) -> World:
+    """The device wrote a range of a mapping that has a file."""
+    place = address - region.address + region.offset
+    after = replace(region, written=(*region.written, (place, size)))
+    recorded = [
+        (max(address, iova), min(address + size, iova + length))
+        for iova, length in world.logged or ((region.address, region.size),)
+    ]
+    dirty = [_pages(start, end - start) for start, end in recorded if start < end] if world.logging else []
+    maps = tuple(after if each is region else each for each in world.maps)
+    return replace(world, maps=maps, dirty=world.dirty.union(*dirty))
+
+
+def reported(world: World, iova: int, length: int) -> World:
+    """A report was given: whether its pages are reported again nobody says."""
+    return replace(world, dirty=world.dirty - _pages(iova, length))
+
+
+def recording(world: World, ranges: Iterable[tuple[int, int]] = ()) -> World:
+    """The log was started, with nothing in it."""
+    return replace(world, logging=True, logged=tuple(ranges), dirty=frozenset())
+
+
+def _pages(address: int, size: int) -> frozenset[int]:
+    return frozenset(range(address // PAGE, (address + size - 1) // PAGE + 1))
 
 
 # Interrupts.
@@ -230,6 +271,7 @@ def reset(world: World) -> World:
         session=None,
         loaded=None,
         logging=None if world.logging else world.logging,
+        dirty=frozenset(),
     )
 
 
