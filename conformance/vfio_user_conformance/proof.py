@@ -20,6 +20,7 @@ TIMING = Timing.scaled(0.1)
 
 # How a fault dies that is there to die: one that ends otherwise stumbled, and was caught by accident.
 _DEATH = "killed by SIGSEGV"
+_CAUGHT = FINDINGS - {Outcome.NOT_REACHED, Outcome.ERROR}
 
 # The function that serves as `vfio-user serve` does with these options.
 Serving = Callable[[tuple[str, ...]], Serve]
@@ -56,7 +57,7 @@ class Proof:
     def holds(self) -> bool:
         if self.fault:
             stumbled = self.result.outcome is Outcome.CRASH and _DEATH not in self.result.reason
-            return not stumbled and self.result.outcome in FINDINGS - {Outcome.NOT_REACHED, Outcome.ERROR}
+            return not stumbled and self.result.outcome in _CAUGHT
         return self.result.outcome not in FINDINGS
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _first(case: Case, shared: Bench, alone: Bench) -> Result:
     for each in catalogue().values():
         if each.ident == case.ident:
             break
-        if shared.run(each).outcome in FINDINGS and (result := alone.run(each)).outcome in FINDINGS:
+        if shared.run(each).outcome in _CAUGHT and (result := alone.run(each)).outcome in _CAUGHT:
             return result
     return alone.run(case)
 

@@ -116,7 +116,7 @@ def _between(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
 
 def _last(self: Any, request: DmaUnmapRequest, fds: list[int]) -> Answer:
     known = _regions(self)
-    if any(each[:2] == (request.address, request.size) for each in known):
+    if len(known) > 2 and any(each[:2] == (request.address, request.size) for each in known):
         self.dma.unmap(known[-1].address, known[-1].size)
         return DmaUnmapRequest(address=request.address, size=request.size), ()
     return right("dma_unmap", self, request, fds)
@@ -129,7 +129,7 @@ def _unmaps(name: str, mistake: str, when: Callable[[DmaUnmapRequest], Any]) -> 
 
 
 def _bitmap(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
-    unmaps = event.message.header.command == Command.DMA_UNMAP
+    unmaps = event.message.header.command == Command.DMA_UNMAP and event.problem is None
     return die() if unmaps and len(event.message.trailing) == 16 else Responder.respond(self, event, fds)
 
 
