@@ -144,7 +144,7 @@ class Commands(AfterCheck):
         command = Command.DMA_WRITE if self.operation == "write" else Command.DMA_READ
         came = [each.seen for each in session.commands]
         if not came:
-            return [Problem(f"no {command_name(command)} came")]
+            return [Problem(f"no {command_name(command)} came", "dma-map.without-descriptor")]
         found = list[Problem]()
         for seen in came:
             header, asked = seen.message.header, seen.message.payload

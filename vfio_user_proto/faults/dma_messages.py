@@ -1,5 +1,6 @@
 """Faults of a device in client memory without descriptor: its commands, and what it makes of the answers."""
 
+import contextlib
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +59,13 @@ def _at_page(self: Any, address: int, data: bytes) -> None:
 
 
 def _behind(self: Any, address: int, data: bytes) -> None:
-    Session.dma_write(self, address + 0x10000, data)
+    Session.dma_write(self, address, data)
+    with contextlib.suppress(OSError):
+        Session.dma_write(self, address + 0x10000, bytes(8))
+
+
+def _first_of_all(self: Any, region: Region, at: int, data: bytes) -> None:
+    DmaMap._write(self, region if region.fd is not None else self._regions[0], at, data)
 
 
 def _read_as_write(self: Any, address: int, count: int) -> bytes:
@@ -67,16 +74,22 @@ def _read_as_write(self: Any, address: int, count: int) -> bytes:
 
 
 def _unlimited_write(self: Any, region: Region, at: int, data: bytes) -> None:
+    if region.fd is not None:
+        return DmaMap._write(self, region, at, data)
     self._transfer.dma_write(region.address + at, data)
+    return None
 
 
 def _unlimited_read(self: Any, region: Region, at: int, count: int) -> bytes:
+    if region.fd is not None:
+        return DmaMap._read(self, region, at, count)
     data: bytes = self._transfer.dma_read(region.address + at, count)
     return data
 
 
 def _padded(self: Any, region: Region, at: int, data: bytes) -> None:
-    DmaMap._write(self, region, at, data + bytes(-len(data) % self._limit()))
+    odd = region.fd is None and self._limit() % PAGE
+    DmaMap._write(self, region, at, data + bytes(-len(data) % self._limit() if odd else 0))
 
 
 def _whole_chunks(self: Any, region: Region, at: int, data: bytes) -> None:
@@ -85,7 +98,7 @@ def _whole_chunks(self: Any, region: Region, at: int, data: bytes) -> None:
 
 
 def _one_more(self: Any, region: Region, at: int, count: int) -> bytes:
-    if count % PAGE:
+    if region.fd is not None or count % PAGE:
         return DmaMap._read(self, region, at, count)
     more: bytes = self._transfer.dma_read(region.address + at, count + 1)
     return more[:count]
@@ -245,7 +258,8 @@ FAULTS: tuple[Fault, ...] = (
         "message-read-zeros", "What has no descriptor is zero.", dma_read=lambda self, address, count: bytes(count)
     ),
     session("message-address-of-page", "Messages move pages.", dma_write=_at_page),
-    session("message-behind-the-place", "An address is added to its page.", dma_write=_behind),
+    _table("message-into-first-mapping", "One mapping has no descriptor.", _write=_first_of_all),
+    session("message-behind-the-place", "What lies behind is cleared too.", dma_write=_behind),
     session("message-read-as-write", "The commands are mixed up.", dma_read=_read_as_write),
     _commands("message-as-reply", "All messages of a server are replies.", lambda data: header(data, flags=1)),
     _commands("message-with-errno", "A command has an error.", lambda data: header(data, error=errno.EINVAL)),

@@ -143,7 +143,7 @@ def _blocking(self: Any, index: int, vector: int) -> None:
 
 
 def _not_without(self: Any, index: int, vector: int) -> None:
-    if TRIGGER not in self._vectors[index][vector].events:
+    if vector and TRIGGER not in self._vectors[index][vector].events:
         die()
     Interrupts.trigger(self, index, vector)
 
@@ -265,7 +265,9 @@ def _device_once(self: Any, index: int, vector: int) -> None:
 
 
 def _device_not_without(self: Any, index: int, vector: int) -> None:
-    _not_without(self._irqs, index, vector)
+    if TRIGGER not in self._irqs._vectors[index][vector].events:
+        die()
+    Session.trigger(self, index, vector)
 
 
 def _device_blocking(self: Any, index: int, vector: int) -> None:

@@ -167,6 +167,7 @@ LEFT = exchange(unmap(BASE, MEMORY.size), Reply())
 RECONNECTED = Exchange((Reconnect(),), ())
 
 CASES = [
+    moves("command-type", "header.type", WRITE, Commands("write", BASE, MEMORY.size), fault="message-as-reply"),
     moves("write", "dma-map.without-descriptor", WRITE, WRITTEN, fault="message-write-lost"),
     moves("read", "dma-map.without-descriptor", READ, WAS_READ, fault="message-read-zeros"),
     moves(
@@ -184,7 +185,7 @@ CASES = [
         Holds(MEMORY),
         given=(announced(), announced(BASE + 0x10000)),
         serve=Serve(((BASE, MEMORY), (BASE + 0x10000, OTHER))),
-        fault="dma-into-first-mapping",
+        fault="message-into-first-mapping",
     ),
     moves(
         "write-command",
@@ -194,7 +195,6 @@ CASES = [
         fault="message-behind-the-place",
     ),
     moves("read-command", "dma-read.mapped", READ, Commands("read", BASE, MEMORY.size), fault="message-read-as-write"),
-    moves("command-type", "header.type", WRITE, Commands("write", BASE, MEMORY.size), fault="message-as-reply"),
     moves(
         "command-errno",
         "header.error-reserved",
@@ -221,7 +221,7 @@ CASES = [
     ),
     Case(
         ident="dma-messages/write-over-the-end",
-        requirement="dma-read.mapped",
+        requirement="dma-map.before-access",
         given=(announced(size=2 * PAGE),),
         stimulus=(SERVED, write(BASE + 2 * PAGE - 0x80, 0x100)),
         expect=(WHATEVER, Holds(MEMORY, (Piece(2 * PAGE - 0x80, 0x80),), partly=True)),
@@ -242,16 +242,18 @@ CASES = [
         catches=("dma-runs-on-in-file",),
         note="A device need not be able to do this; where it does, the bytes are in both memories.",
     ),
-    moves_nothing("write-unmapped", "dma-read.mapped", write(BASE + 0x800000, 0x40), "dma-falls-back-to-a-mapping"),
-    moves_nothing("write-behind", "dma-read.mapped", write(BASE + 8 * PAGE, 0x40), "dma-end-belongs-to-it"),
+    moves_nothing(
+        "write-unmapped", "dma-map.before-access", write(BASE + 0x800000, 0x40), "dma-falls-back-to-a-mapping"
+    ),
+    moves_nothing("write-behind", "dma-map.before-access", write(BASE + 8 * PAGE, 0x40), "dma-end-belongs-to-it"),
     moves_nothing(
         "write-read-only", "dma-map.access", WRITE, "dma-writes-read-only", given=(announced(flags=READABLE),)
     ),
     moves_nothing(
         "read-write-only", "dma-map.access", READ, "dma-reads-write-only", given=(announced(flags=WRITEABLE),)
     ),
-    moves_nothing("write-after-unmap", "dma-read.mapped", WRITE, "dma-after-unmap", before=(LEFT,)),
-    moves_nothing("read-after-unmap", "dma-read.mapped", READ, "dma-read-after-unmap", before=(LEFT,)),
+    moves_nothing("write-after-unmap", "dma-unmap.released", WRITE, "dma-after-unmap", before=(LEFT,)),
+    moves_nothing("read-after-unmap", "dma-unmap.released", READ, "dma-read-after-unmap", before=(LEFT,)),
     moves_nothing("write-after-reconnect", "disconnect.unmap-all", WRITE, "dma-after-reconnect", before=(RECONNECTED,)),
     twin("write", WRITE, "message-on-first-socket"),
     twin("read", READ, "message-on-both-sockets"),

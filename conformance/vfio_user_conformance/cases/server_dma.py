@@ -173,6 +173,15 @@ CASES = [
         fault="dma-one-page-at-most",
     ),
     writes(
+        "several-mappings",
+        (ALL, mapped(OTHER, BASE + 0x10000), mapped(THIRD, BASE + 0x20000)),
+        write(BASE + 0x10000 + 0x20, 0x40),
+        Holds(OTHER, (Piece(0x20, 0x40),)),
+        UNCHANGED,
+        Holds(THIRD),
+        fault="dma-into-first-mapping",
+    ),
+    writes(
         "above-4-gib",
         (ALL, mapped(OTHER, BASE | 1 << 32)),
         write((BASE | 1 << 32) + 0x10, 0x40),
@@ -186,15 +195,6 @@ CASES = [
         write(2**64 - 0x40, 0x40),
         Holds(MEMORY, (Piece(8 * PAGE - 0x40, 0x40),)),
         fault="dma-highest-page-outside",
-    ),
-    writes(
-        "several-mappings",
-        (ALL, mapped(OTHER, BASE + 0x10000), mapped(THIRD, BASE + 0x20000)),
-        write(BASE + 0x10000 + 0x20, 0x40),
-        Holds(OTHER, (Piece(0x20, 0x40),)),
-        UNCHANGED,
-        Holds(THIRD),
-        fault="dma-into-first-mapping",
     ),
     writes(
         "one-file-twice",

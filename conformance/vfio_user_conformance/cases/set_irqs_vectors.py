@@ -82,6 +82,7 @@ def odd(what: str, request: Send, fault: str) -> Case:
 EVENTS, TAKEN, CLIENT, BOOLS = "set-irqs.eventfd", "set-irqs.eventfd-none", "set-irqs.by-client", "set-irqs.data-bool"
 
 CASES = [
+    rings("raised-alone", CLIENT, (fire(2),), {A: 0, B: 0, C: 1}, "irq-raises-all"),
     rings(
         "three-at-once",
         EVENTS,
@@ -104,7 +105,6 @@ CASES = [
     rings("one-replaced", EVENTS, (assign(1, NEW), fire(0, 3)), {A: 1, B: 0, C: 1, NEW: 1}, "irq-replaces-all"),
     rings("raised-twice", EVENTS, (fire(1), fire(1)), {B: 2}, "irq-raised-once-only"),
     rings("raised-in-range", CLIENT, (fire(1, 2),), {A: 0, B: 1, C: 1}, "irq-raise-start-ignored"),
-    rings("raised-alone", CLIENT, (fire(2),), {A: 0, B: 0, C: 1}, "irq-raises-all"),
     rings(
         "raised-without-eventfd",
         CLIENT,
@@ -130,6 +130,15 @@ CASES = [
         "irq-disabled-for-ever",
     ),
     rings(
+        "other-type-raised",
+        CLIENT,
+        (fire(0, index=ANOTHER_TYPE),),
+        {A: 0, NEW: 1},
+        "irq-type-ignored",
+        given=(assign(0, A), assign(0, NEW, index=ANOTHER_TYPE)),
+        needs=(ANOTHER_TYPE,),
+    ),
+    rings(
         "other-type-assigned",
         EVENTS,
         (assign(0, NEW, index=ANOTHER_TYPE), fire(0)),
@@ -153,15 +162,6 @@ CASES = [
         (take(0, index=ANOTHER_TYPE), fire(0)),
         {A: 1, NEW: 0},
         "irq-takes-of-all-types",
-        given=(assign(0, A), assign(0, NEW, index=ANOTHER_TYPE)),
-        needs=(ANOTHER_TYPE,),
-    ),
-    rings(
-        "other-type-raised",
-        CLIENT,
-        (fire(0, index=ANOTHER_TYPE),),
-        {A: 0, NEW: 1},
-        "irq-type-ignored",
         given=(assign(0, A), assign(0, NEW, index=ANOTHER_TYPE)),
         needs=(ANOTHER_TYPE,),
     ),
