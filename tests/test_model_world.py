@@ -1,5 +1,6 @@
 # What the model knows, and what becomes of it: pure functions.
 from vfio_user_conformance.descriptors import EventFd
+from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.model.world import (
     Region,
     S,
@@ -17,10 +18,14 @@ from vfio_user_conformance.model.world import (
     raised,
     read,
     reconnected,
+    recording,
+    reported,
     reset,
     settable,
     unmapped,
     went,
+    within,
+    wrote,
 )
 
 LOW, HIGH = Region(0x1000, 0x2000, 3), Region(0x4000, 0x1000, 1)
@@ -114,3 +119,20 @@ def test_the_next_client_finds_no_mappings_and_the_scratch_bytes() -> None:
     assert world.maps == ()
     assert differs(world, 0, b"kept") is None
     assert world.state is S.RUNNING
+
+
+def test_a_report_has_to_name_what_was_written_inside_the_logged_ranges() -> None:
+    memory = Region(0x10000, 0x4000, 3, Pages(0x6000), offset=0x2000)
+    world = wrote(recording(mapped(World(), memory)), memory, 0x10FFF, 2)
+    assert world.dirty == {0x10, 0x11}
+    assert world.maps[0].written == ((0x2FFF, 2),)
+    assert reported(world, 0x10000, 0x1000).dirty == {0x11}
+    assert unmapped(world, world.maps[0]).dirty == set()
+    assert wrote(recording(mapped(World(), memory), [(0x11000, 0x1000)]), memory, 0x10FFF, 2).dirty == {0x11}
+    assert wrote(mapped(World(), memory), memory, 0x10FFF, 2).dirty == set()
+
+
+def test_a_range_is_within_a_mapping_only_where_that_is_certain() -> None:
+    assert within(BOTH.maps, 0x1000, 0x2000) is LOW
+    assert within(BOTH.maps, 0x2FFF, 2) is None
+    assert within(reset(BOTH).maps, 0x1000, 1) is None
