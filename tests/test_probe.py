@@ -207,3 +207,33 @@ def test_descriptors_are_described_and_closed() -> None:
         None,
     ]
     assert offer.regions[2].problem == "2 descriptors came with region 2, one is due"
+
+
+def test_a_descriptor_that_no_sub_region_uses_is_told_of() -> None:
+    """The client has closed it before anybody could look at it."""
+    entry = m.IoeventfdSubRegion(offset=0, size=4, fd_index=1, type=m.IoFdType.IOEVENTFD)
+    with eventfds(2) as events:
+
+        def answer(event: CommandReceived) -> Any:
+            request = event.message.payload
+            if isinstance(request, m.DeviceGetRegionInfoRequest):
+                return m.DeviceGetRegionInfoReply(index=request.index, size=4096, flags=m.RegionInfoFlags.READ)
+            if isinstance(request, m.DeviceGetRegionIoFdsRequest):
+                reply = m.DeviceGetRegionIoFdsReply(index=request.index, sub_regions=(entry,))
+                return reply, events
+            return errno.ENOTSUP
+
+        offer = probed(answer)
+
+    assert [fd.kind for fd in offer.regions[0].io_fds] == ["unused", "eventfd"]
+
+
+def test_migration_that_the_probe_denies_is_found() -> None:
+    def feature(request: m.DeviceFeatureRequest) -> Any:
+        works = int(request.flags) == DeviceFeature.MIGRATION | m.DeviceFeatureFlags.GET
+        return request.replace(data=b"\5" + bytes(7)) if works else errno.ENOTTY
+
+    offer = probed(server(DEVICE_FEATURE=feature))
+
+    denied = "the probe denies that it can be read"
+    assert offer.features == (FeatureOffer(DeviceFeature.MIGRATION, False, False, m.FeatureMigration(flags=5), denied),)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client import Client, Fd
+from vfio_user_proto.client import Calls, Fd
 from vfio_user_proto.devices import pci
 from vfio_user_proto.errors import ErrorReply, RemoteProtocolError, TransportError
 from vfio_user_proto.messages import (
@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A descriptor that came with a reply: what it was (``unix.kind_of``), and its bytes. It is closed."""
+    """A descriptor that came with a reply: what it was (``unix.kind_of``), "unused" for one that nothing refers to, and its
+    bytes. It is closed."""
 
     kind: str
     size: int
@@ -99,7 +100,7 @@ class Offer:
     ended: str = ""
 
 
-def probe(client: Client) -> Offer:
+def probe(client: Calls) -> Offer:
     """Ask ``client``'s server for everything that changes nothing. Raises nothing that the server can cause."""
     asking = _Probe(client)
     said = asking.ask(client.device_info)
@@ -119,15 +120,16 @@ def probe(client: Client) -> Offer:
             asking.problems.append(f"configuration space: {read}")
         else:
             config = read
+    agreed = client.commands.exchange
     return Offer(
-        client.version, client.peer, device, regions, irqs, features, config, tuple(asking.problems), asking.ended
+        agreed.version, agreed.peer, device, regions, irqs, features, config, tuple(asking.problems), asking.ended
     )
 
 
 class _Probe:
     """Questions that come back with an answer or the reason why there is none."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Calls) -> None:
         self.client = client
         self.problems: list[str] = []
         self.ended = ""
@@ -174,15 +176,17 @@ class _Probe:
         get, put, asking = DeviceFeatureFlags.GET, DeviceFeatureFlags.SET, DeviceFeatureFlags.PROBE
         can_get = self.ask(lambda: self.client.device_feature(feature, get | asking)) is None
         can_set = self.ask(lambda: self.client.device_feature(feature, put | asking)) is None
+        readable = can_get and feature is not DeviceFeature.DMA_LOGGING_REPORT
+        content: object = None
+        if readable or feature is DeviceFeature.MIGRATION:  # which some have and deny
+            content = self.ask(lambda: self.client.device_feature(feature, get))
+        if isinstance(content, Record):
+            denied = "" if can_get else "the probe denies that it can be read"
+            return FeatureOffer(feature, can_get, can_set, content, denied)
         if not can_get and not can_set:
             return None
-        if not can_get or feature is DeviceFeature.DMA_LOGGING_REPORT:
-            return FeatureOffer(feature, can_get, can_set)
-        content = self.ask(lambda: self.client.device_feature(feature, get))
-        if isinstance(content, Record):
-            return FeatureOffer(feature, can_get, can_set, content)
         return FeatureOffer(feature, can_get, can_set, problem=content if isinstance(content, str) else "")
 
 
 def _describe(fd: Fd) -> Descriptor:
-    return Descriptor(fd.kind, fd.size)
+    return Descriptor("unused", 0) if fd.closed else Descriptor(fd.kind, fd.size)

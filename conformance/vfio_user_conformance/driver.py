@@ -3,7 +3,6 @@
 import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import UNANSWERED, AfterCheck, Erratum, Expectation, Problem, Reply
@@ -12,11 +11,11 @@ from vfio_user_conformance.peer import HungUp, OutOfStep, Received, Seen, Silenc
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
 from vfio_user_conformance.session import Gone, NoSession, NotReached, Session, Unanswered
 from vfio_user_conformance.steps import Exchange, Send, exchange, listed
+from vfio_user_conformance.survey import survey
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.verdict import FINDINGS, Outcome, Result
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import VersionRequest
-from vfio_user_proto.model import Record
 
 _BY_LEVEL = {"must": Outcome.FAIL, "should": Outcome.DEVIATION, "info": Outcome.INFO}
 _LEVELS = tuple(_BY_LEVEL)
@@ -46,9 +45,8 @@ class Bench:
             seen = self._greeted(session)
             if isinstance(seen, Received) and isinstance(seen.message.payload, VersionRequest):
                 self.facts.agree(seen.message.payload)
-            self.facts.survey(partial(_ask, session))
-            self.facts.incomplete = session.garbled
-        except (NoSession, NotApplicable, OutOfStep, Unanswered, Gone) as error:
+            self.facts.incomplete = survey(session, self.facts).ended or session.garbled
+        except (NoSession, OutOfStep, Unanswered, Gone) as error:
             self.facts.incomplete = str(error) or "the connection was closed"
         finally:
             session.close()
@@ -103,15 +101,6 @@ class Bench:
         if end is None:
             return result
         return replace(result, outcome=Outcome.CRASH, reason=f"{end.how}, soon afterwards", broken=_SURVIVAL)
-
-
-def _ask(session: Session, command: int, request: Record) -> Record | None:
-    """A question of the survey; a target that an earlier one has brought out of step is asked on a new connection."""
-    try:
-        return session.ask(command, request)
-    except (OutOfStep, Gone):
-        session.afresh()
-        return session.ask(command, request, tolerant=True)
 
 
 class _Over(Exception):

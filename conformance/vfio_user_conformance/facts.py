@@ -12,13 +12,11 @@ from vfio_user_proto import capabilities, regioncaps
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.errors import DecodeError
 from vfio_user_proto.messages import (
-    Command,
     DeviceFeature,
     DeviceFeatureFlags,
     DeviceFeatureRequest,
     DeviceFlags,
     DeviceGetInfoReply,
-    DeviceGetInfoRequest,
     DeviceGetIrqInfoReply,
     DeviceGetIrqInfoRequest,
     DeviceGetRegionInfoReply,
@@ -77,29 +75,23 @@ class Facts:
         """Whether the profile tells how to make the device do this with client memory."""
         return any(each.operation == operation for each in self.profile.dma)
 
-    def survey(self, ask: Callable[[int, Record], Record | None]) -> None:
-        """Fill in everything; ``ask`` sends one query and returns the reply's payload, None where it was refused."""
-        device = ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())
-        if isinstance(device, DeviceGetInfoReply):
-            self.device = device
-        for index in range(min(self.device.num_regions, MOST)):
-            region = ask(Command.DEVICE_GET_REGION_INFO, DeviceGetRegionInfoRequest(argsz=ARGSZ, index=index))
-            if isinstance(region, DeviceGetRegionInfoReply):
-                self.regions[index] = region
-                io_fds = ask(Command.DEVICE_GET_REGION_IO_FDS, DeviceGetRegionIoFdsRequest(argsz=ARGSZ, index=index))
-                if isinstance(io_fds, DeviceGetRegionIoFdsReply):
-                    self.io_fds[index] = io_fds
-        for index in range(min(self.device.num_irqs, MOST)):
-            irq = ask(Command.DEVICE_GET_IRQ_INFO, DeviceGetIrqInfoRequest(index=index))
-            if isinstance(irq, DeviceGetIrqInfoReply):
-                self.irqs[index] = irq
-        flags = DeviceFeatureFlags(DeviceFeatureFlags.GET | DeviceFeature.MIGRATION)
-        migration = ask(Command.DEVICE_FEATURE, DeviceFeatureRequest(argsz=16, flags=flags))
-        self.migration = migration is not None
-        if isinstance(migration, DeviceFeatureRequest):
-            self.pre_copy = bool(int.from_bytes(migration.data[:8], sys.byteorder) & MigrationFlags.PRE_COPY)
-        flags = DeviceFeatureFlags(_PROBE_SET | DeviceFeature.DMA_LOGGING_START)
-        self.dma_logging = ask(Command.DEVICE_FEATURE, DeviceFeatureRequest(argsz=8, flags=flags)) is not None
+    def take(self, request: Record, reply: Record | None) -> None:
+        """Note what the target answered to a question."""
+        match request, reply:
+            case _, DeviceGetInfoReply():
+                self.device = reply
+            case DeviceGetRegionInfoRequest(), DeviceGetRegionInfoReply():
+                self.regions[request.index] = reply
+            case DeviceGetRegionIoFdsRequest(), DeviceGetRegionIoFdsReply():
+                self.io_fds[request.index] = reply
+            case DeviceGetIrqInfoRequest(), DeviceGetIrqInfoReply():
+                self.irqs[request.index] = reply
+            case DeviceFeatureRequest(), _ if int(request.flags) == DeviceFeature.MIGRATION | DeviceFeatureFlags.GET:
+                self.migration = True
+                if isinstance(reply, DeviceFeatureRequest):
+                    self.pre_copy = bool(int.from_bytes(reply.data[:8], sys.byteorder) & MigrationFlags.PRE_COPY)
+            case DeviceFeatureRequest(), _ if int(request.flags) == DeviceFeature.DMA_LOGGING_START | _PROBE_SET:
+                self.dma_logging = True
 
 
 class Fact(int):

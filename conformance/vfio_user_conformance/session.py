@@ -260,23 +260,29 @@ class Session:
                 raise OutOfStep(f"what came answers nothing that was sent: {seen}")
             extra.append(seen)
 
-    def ask(self, command: int, request: Record, *, tolerant: bool = False) -> Record | None:
+    def ask(self, command: int, request: Record) -> Record | None:
         """One plain query: the reply's payload, None where it was refused or does not decode, which ``garbled`` then says.
 
-        Raises OutOfStep, Unanswered, Gone; where what came is a reply to something else, only if not ``tolerant``.
+        Raises OutOfStep, Unanswered, Gone.
+        """
+        seen = self.question(command, request)
+        return None if not isinstance(seen, Received) or seen.message.is_error else seen.message.payload
+
+    def question(self, command: int, request: Record, *, tolerant: bool = False) -> Received | Silence:
+        """One plain query, and what came. Where that is a reply to something else, OutOfStep, only if not ``tolerant``.
+
+        Raises as ``ask`` does.
         """
         self.send((Send(request, command=command),))
         seen = self.observe()
         if isinstance(seen, HungUp):
             raise Gone
-        if not isinstance(seen, Received):
-            return None
-        if not tolerant and _answering(seen) != self.asked:
-            raise OutOfStep(f"{seen} answers nothing that was sent")
-        if seen.message.is_error:
-            return None
-        self.garbled = self.garbled or seen.problem
-        return seen.message.payload
+        if isinstance(seen, Received):
+            if not tolerant and _answering(seen) != self.asked:
+                raise OutOfStep(f"{seen} answers nothing that was sent")
+            if not seen.message.is_error:
+                self.garbled = self.garbled or seen.problem
+        return seen
 
     def _query(self) -> Asked:
         query = Asked(next(self._query_ids), Command.DEVICE_GET_INFO)

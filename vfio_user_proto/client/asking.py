@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from vfio_user_proto import wire
-from vfio_user_proto.client.exchange import Exchange, Reply
+from vfio_user_proto import unix, wire
+from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.client.exchange import Reply
 from vfio_user_proto.errors import LocalProtocolError, RemoteProtocolError
 from vfio_user_proto.model import Record
 
@@ -17,10 +18,32 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class Asking:
-    """Questions over an exchange, with what the reply to each must look like. What does not raises RemoteProtocolError."""
+class Exchanging(Protocol):
+    """What questions need of a connection; ``Exchange`` says what each is."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    version: tuple[int, int]
+    peer: Capabilities
+
+    @property
+    def offer(self) -> Capabilities: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def largest_transfer(self) -> int: ...
+
+    async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply: ...
+
+    async def tell(self, command: int, payload: Record | None = None) -> None: ...
+
+    def add_twin(self, stream: unix.Stream) -> None: ...
+
+
+class Asking:
+    """Questions over a connection, with what the reply to each must look like. What does not raises RemoteProtocolError."""
+
+    def __init__(self, exchange: Exchanging) -> None:
         self.exchange: Final = exchange
 
     async def ask(self, command: int, request: Record, answer: type[R]) -> R:

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from vfio_user_proto import unix
 from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.client.asking import Exchanging
 from vfio_user_proto.client.commands import OFFER, VERSION, Commands
 from vfio_user_proto.client.exchange import Exchange, Pending, Reply
 from vfio_user_proto.client.memory import MemoryMap
@@ -33,11 +34,11 @@ def _run(answer: Awaitable[T]) -> T:
 
 def _blocking(
     method: Callable[Concatenate[Commands, P], Coroutine[Any, Any, T]],
-) -> "Callable[Concatenate[Client, P], T]":
+) -> "Callable[Concatenate[Calls, P], T]":
     """``method`` for a client that blocks."""
 
     @functools.wraps(method)
-    def call(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(client: "Calls", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return _run(method(client.commands, *args, **kwargs))
 
     return call
@@ -45,11 +46,11 @@ def _blocking(
 
 def _iterating(
     method: Callable[Concatenate[Commands, P], AsyncIterator[T]],
-) -> "Callable[Concatenate[Client, P], Iterator[T]]":
+) -> "Callable[Concatenate[Calls, P], Iterator[T]]":
     """The same for one that gives several things, one by one."""
 
     @functools.wraps(method)
-    def call(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+    def call(client: "Calls", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         each = method(client.commands, *args, **kwargs)
         with suppress(StopAsyncIteration):
             while True:
@@ -58,17 +59,47 @@ def _iterating(
     return call
 
 
-class Client(Exchange):
+class Calls:
+    """The methods of ``Commands``, which has their documentation; each returns when the server has answered."""
+
+    def __init__(self, exchange: Exchanging) -> None:
+        self.commands = Commands(exchange)
+
+    dma_map = _blocking(Commands.dma_map)
+    dma_unmap = _blocking(Commands.dma_unmap)
+    device_info = _blocking(Commands.device_info)
+    region_info = _blocking(Commands.region_info)
+    region_io_fds = _blocking(Commands.region_io_fds)
+    irq_info = _blocking(Commands.irq_info)
+    set_irqs = _blocking(Commands.set_irqs)
+    region_read = _blocking(Commands.region_read)
+    region_write = _blocking(Commands.region_write)
+    write_multi = _blocking(Commands.write_multi)
+    reset = _blocking(Commands.reset)
+    device_feature = _blocking(Commands.device_feature)
+    migration_flags = _blocking(Commands.migration_flags)
+    device_state = _blocking(Commands.device_state)
+    set_device_state = _blocking(Commands.set_device_state)
+    mig_data_read = _blocking(Commands.mig_data_read)
+    mig_data_write = _blocking(Commands.mig_data_write)
+    read_migration_data = _iterating(Commands.read_migration_data)
+    write_migration_data = _blocking(Commands.write_migration_data)
+    dma_logging_start = _blocking(Commands.dma_logging_start)
+    dma_logging_stop = _blocking(Commands.dma_logging_stop)
+    dma_logging_report = _blocking(Commands.dma_logging_report)
+
+
+class Client(Calls, Exchange):
     """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
 
-    The methods are those of ``Commands``, which has their documentation. The server's commands are served while a call waits.
+    The server's commands are served while a call waits.
     """
 
     def __init__(
         self, stream: unix.Stream, offer: Capabilities, timeout: float | None, memory: MemoryMap | None
     ) -> None:
-        super().__init__(stream, offer, timeout, memory)
-        self.commands = Commands(self)
+        Exchange.__init__(self, stream, offer, timeout, memory)
+        Calls.__init__(self, self)
         self._armed = timeout
         stream.set_timeout(timeout)
 
@@ -102,29 +133,6 @@ class Client(Exchange):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    dma_map = _blocking(Commands.dma_map)
-    dma_unmap = _blocking(Commands.dma_unmap)
-    device_info = _blocking(Commands.device_info)
-    region_info = _blocking(Commands.region_info)
-    region_io_fds = _blocking(Commands.region_io_fds)
-    irq_info = _blocking(Commands.irq_info)
-    set_irqs = _blocking(Commands.set_irqs)
-    region_read = _blocking(Commands.region_read)
-    region_write = _blocking(Commands.region_write)
-    write_multi = _blocking(Commands.write_multi)
-    reset = _blocking(Commands.reset)
-    device_feature = _blocking(Commands.device_feature)
-    migration_flags = _blocking(Commands.migration_flags)
-    device_state = _blocking(Commands.device_state)
-    set_device_state = _blocking(Commands.set_device_state)
-    mig_data_read = _blocking(Commands.mig_data_read)
-    mig_data_write = _blocking(Commands.mig_data_write)
-    read_migration_data = _iterating(Commands.read_migration_data)
-    write_migration_data = _blocking(Commands.write_migration_data)
-    dma_logging_start = _blocking(Commands.dma_logging_start)
-    dma_logging_stop = _blocking(Commands.dma_logging_stop)
-    dma_logging_report = _blocking(Commands.dma_logging_report)
 
     def send(
         self, command: int, payload: Record | None = None, *, fds: Sequence[int] = (), no_reply: bool = False

@@ -22,6 +22,11 @@ class Fd:
         return self._number
 
     @property
+    def closed(self) -> bool:
+        """Whether it is ours no more."""
+        return self._number < 0
+
+    @property
     def kind(self) -> str:
         """What it is: "eventfd", "memfd", "socket" … (``unix.kind_of``)."""
         return unix.kind_of(self._number)
