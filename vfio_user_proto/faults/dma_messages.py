@@ -300,7 +300,17 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _refused("message-errno-zero-crash", "An error has a number.", lambda number: number == 0),
     _refused("message-errno-unknown-crash", "Errors are those of a table.", lambda number: number > 4096),
-    _refused("message-refused-later-crash", "What began well ends well.", lambda number: number == errno.ENOMEM),
+    _answered(
+        "message-refused-later-crash",
+        "What began well ends well.",
+        lambda event: event.message.header.error == errno.ENOMEM and event.message.header.command == WRITE,
+    ),
+    _answered(
+        "message-refused-read-later-hangs",
+        "The rest of the data will come.",
+        lambda event: event.message.header.error == errno.ENOMEM and event.message.header.command == READ,
+        hang,
+    ),
     session("message-narrow-reply-refused", "The count has 8 bytes (libvfio-user efd091b).", _ask=_twelve_refused),
     _answered("message-count-more-crash", "The count is that of the command.", lambda event: _count(event) > 0x140),
     _answered("message-count-less-hangs", "The rest is still to come.", lambda event: _count(event) == 0x130, hang),

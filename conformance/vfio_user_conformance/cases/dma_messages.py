@@ -257,10 +257,10 @@ CASES = [
     moves_nothing("write-after-reconnect", "disconnect.unmap-all", WRITE, "dma-after-reconnect", before=(RECONNECTED,)),
     twin("write", WRITE, "message-on-first-socket"),
     twin("read", READ, "message-on-both-sockets"),
-    twin("between", READ, "message-twin-stalls-main", Answer(asides=(INFO, CONFIG_READ))),
     between("query", "message-between-taken-for-reply", INFO, step=WRITE),
     between("region-read", "message-between-region-dropped", CONFIG_READ, step=READ),
     between("many", "message-between-one-kept", *[INFO] * 40, step=WRITE, requirement="socket.no-stall"),
+    twin("between", READ, "message-twin-stalls-main", Answer(asides=(INFO, CONFIG_READ))),
     between("map", "message-between-map-hangs", announced(BASE + 0x100000), step=READ),
     Case(
         ident="dma-messages/between-unmap",

@@ -114,7 +114,7 @@ CASES = [
     refused(
         "refused-second-read",
         Answer(error=ENOMEM),
-        "message-refused-later-crash",
+        "message-refused-read-later-hangs",
         step=READ,
         only=2,
         given=SMALL,
