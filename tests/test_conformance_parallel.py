@@ -58,11 +58,17 @@ def alive(pid: str) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.parametrize("target", ["the run", "a job"])
-def test_a_run_that_is_stopped_tells_what_it_had_and_leaves_nobody_behind(tmp_path: Path, target: str) -> None:
-    """The fifth target to be started interrupts the run, as a terminal does, or kills the job that started it."""
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param("kill -INT $(ps -o ppid= -p $PPID)", id="interrupted"),
+        pytest.param("kill -TERM $(ps -o ppid= -p $PPID)", id="terminated"),
+        pytest.param("{ kill -KILL $PPID; exit 1; }", id="a job killed"),
+    ],
+)
+def test_a_run_that_is_stopped_tells_what_it_had_and_leaves_nobody_behind(tmp_path: Path, kill: str) -> None:
+    """The fifth target to be started stops the run, or kills the job that started it."""
     pids = tmp_path / "pids"
-    kill = "kill -INT $(ps -o ppid= -p $PPID)" if target == "the run" else "{ kill -KILL $PPID; exit 1; }"
     script = f"""echo $$ >> {pids}
         if [ $(wc -l < {pids}) -ge 5 ] && mkdir {tmp_path}/once; then {kill}; fi
         exec {SERVE} $0"""

@@ -1,10 +1,13 @@
 """The command ``vfio-user``: one sub-command per module of this package, each imported only when it is the one asked for."""
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from vfio_user_proto import __version__
@@ -33,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parser(arguments).parse_args(arguments)
-        status: int = options.run(options)
-        sys.stdout.flush()
+        with _terminable():
+            options = _parser(arguments).parse_args(arguments)
+            status: int = options.run(options)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -46,6 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vfio-user: {problem}", file=sys.stderr)
         return 3 if isinstance(problem, (TargetError, TransportError)) else 2
     return status
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM interrupts as the terminal does, so that what was found is told and no program that we started is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
