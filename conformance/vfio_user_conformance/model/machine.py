@@ -111,6 +111,13 @@ class Machine(RuleBasedStateMachine):
         if really:
             self._do(memory.Unmap(BASE * self._unit + page * self._page, pages * self._page))
 
+    @precondition(lambda self: self.trial.world.maps)
+    @rule(pick=_picks, last=st.booleans(), really=_seldom)
+    def unmap_part(self, pick: int, last: bool, really: bool) -> None:
+        found = self.trial.world.maps[pick % len(self.trial.world.maps)]
+        if really and found.size > self._page:
+            self._do(memory.Unmap(found.address + last * self._page, found.size - self._page))
+
     @property
     def _page(self) -> int:
         sizes = self.trial.bench.facts.capabilities.pgsizes
@@ -251,12 +258,11 @@ class Machine(RuleBasedStateMachine):
             self._do(migration.WriteData(size))
 
     @can(migration.DATA_READ, when=lambda world: world.state is S.RUNNING)
-    @rule(pre_copy=st.booleans(), really=_seldom)
-    def save(self, pre_copy: bool, really: bool) -> None:
-        if really:
-            states = (S.PRE_COPY, S.STOP_COPY) if pre_copy and self.trial.bench.facts.pre_copy else (S.STOP_COPY,)
-            self._do(*(move for state in states for move in (migration.SetState(state), migration.ReadData())))
-            self._do(migration.SetState(S.RUNNING))
+    @rule(pre_copy=st.booleans())
+    def save(self, pre_copy: bool) -> None:
+        states = (S.PRE_COPY, S.STOP_COPY) if pre_copy and self.trial.bench.facts.pre_copy else (S.STOP_COPY,)
+        self._do(*(move for state in states for move in (migration.SetState(state), migration.ReadData())))
+        self._do(migration.SetState(S.RUNNING))
 
     @can(migration.DATA_WRITE, when=lambda world: world.state is S.RUNNING and world.saved)
     @rule(part=_seldom)
@@ -264,6 +270,8 @@ class Machine(RuleBasedStateMachine):
         self._do(migration.SetState(S.RESUMING), migration.WriteData(1000 if part else 0), migration.SetState(S.STOP))
         if self.trial.world.state is S.STOP:
             self._do(migration.SetState(S.RUNNING))
+            if obstacle(region.READ, self.trial.bench) is None:
+                self._do(region.Read(*self._inside(0, SCRATCH)))
 
     # The log of writes.
 
