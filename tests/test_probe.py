@@ -105,6 +105,17 @@ def test_an_item_that_fails_does_not_hide_the_next() -> None:
     assert offer.problems == ("configuration space: VFIO_USER_REGION_READ was refused with EIO",)
 
 
+def test_a_server_that_takes_no_bytes_is_described_all_the_same() -> None:
+    region = m.DeviceGetRegionInfoReply(index=CONFIG, size=64, flags=m.RegionInfoFlags.READ)
+    offer = probed(
+        server(DEVICE_GET_INFO=m.DeviceGetInfoReply(num_regions=8), DEVICE_GET_REGION_INFO=region),
+        peer=Capabilities(max_data_xfer_size=0),
+    )
+
+    assert offer.regions[CONFIG].reply == region
+    assert offer.problems == ("configuration space: the server takes no bytes",)
+
+
 def test_absurd_numbers_are_bounded_and_told() -> None:
     offer = probed(server(DEVICE_GET_INFO=m.DeviceGetInfoReply(num_regions=0xFFFFFFFF, num_irqs=65)))
 

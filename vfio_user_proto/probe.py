@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client import Calls, Fd
 from vfio_user_proto.devices import pci
-from vfio_user_proto.errors import ErrorReply, RemoteProtocolError, TransportError
+from vfio_user_proto.errors import ErrorReply, ProtocolError, TransportError
 from vfio_user_proto.messages import (
     DeviceFeature,
     DeviceFeatureFlags,
@@ -140,7 +140,7 @@ class _Probe:
             return self.ended
         try:
             return question()
-        except (ErrorReply, RemoteProtocolError) as problem:
+        except (ErrorReply, ProtocolError) as problem:  # also what the server's capabilities leave no way to ask
             return str(problem)
         except TransportError as problem:
             self.ended = str(problem)
