@@ -140,5 +140,13 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
     end = run("decode", "a.jsonl", "--pcapng", "a.pcapng", cwd=tmp_path)
     assert end.returncode == 2
     assert end.stderr.startswith('vfio-user: a.jsonl:1: "from" is neither')
+    end = run("decode", "--pcapng", "a.pcapng", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert (end.returncode, end.stderr) == (2, "vfio-user: nothing to decode: the input is empty\n")
+    assert not (tmp_path / "a.pcapng").exists()
+    (tmp_path / "b.jsonl").write_text(json.dumps({"from": "client", "hex": "00", "t": 1e300}) + "\n")
+    end = run("decode", "b.jsonl", "--pcapng", "b.pcapng", cwd=tmp_path)
+    assert (end.returncode, end.stderr) == (2, 'vfio-user: b.jsonl:1: "t" is not a number of seconds\n')
+    end = run("decode", "00", "--draft", "region-io-fds-rfc", "--pcapng", "b.pcapng", cwd=tmp_path)
+    assert (end.returncode, end.stderr.count("\n")) == (2, 1)
     end = run("decode", "00", "--pcapng", "/no/such/folder", cwd=tmp_path)
     assert (end.returncode, end.stderr) == (2, "vfio-user: /no/such/folder: No such file or directory\n")

@@ -61,11 +61,11 @@ class Found(NamedTuple):
 
 def decode(options: argparse.Namespace) -> int:
     """Print every message. What cannot be read is told on standard error, and makes the status 2 at the end."""
+    if options.draft and (options.json or options.pcapng):
+        raise UsageError("--draft goes without --json and --pcapng: what it prints is for people")
     if options.pcapng:
         return _for_wireshark(options)
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    if options.draft and options.json:
-        raise UsageError("--draft goes without --json: what it prints is for people")
     dialect = wire.dialect_of(import_module(DRAFTS[options.draft])) if options.draft else wire.CURRENT
     status = count = 0
     for found in _inputs(options.inputs or ["-"]):
@@ -107,6 +107,10 @@ def _for_wireshark(options: argparse.Namespace) -> int:
         elif found.head is None:
             about = found.captured or Captured("client", found.data)
             packets.append(pcapng.Packet(found.data, about.sender == "client", about.t or 0.0, about.fd_count))
+    if not packets:
+        if status:
+            return status
+        raise UsageError("nothing to decode: the input is empty")
     try:
         Path(options.pcapng).write_bytes(pcapng.write(packets))
     except OSError as error:

@@ -13,6 +13,8 @@ from vfio_user_proto.errors import UsageError
 
 # The name that marks the first line of an evidence file; its value is the version of the format.
 EVIDENCE: Final = "vfio-user-evidence"
+# Seconds that no clock has reached; the microseconds of earlier times fit into 8 bytes.
+LATEST: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,8 @@ def parse_line(line: str, name: str, number: int) -> Captured | Mapping[str, Any
         fds = 0
     elif type(fds) is not int or fds < 0:
         raise UsageError(f'{where}: "fds" is neither a number nor a list of objects')
-    if t is not None and type(t) not in (int, float):
-        raise UsageError(f'{where}: "t" is not a number')
+    if t is not None and not (type(t) in (int, float) and 0 <= t < LATEST):
+        raise UsageError(f'{where}: "t" is not a number of seconds')
     return Captured(sender, data, fds, t, number)
 
 
