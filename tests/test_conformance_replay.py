@@ -74,6 +74,18 @@ def test_pieces_of_a_message_are_sent_one_by_one() -> None:
     assert again(capture=Capture(HEAD, (GREETING, *pieces))) == ("fixed", 0)
 
 
+def test_each_connection_is_made_again() -> None:
+    """Two of the file, and one that shows that the target serves the next client."""
+    capture = Capture({**HEAD, "connects": [0, 2]}, (GREETING, REPLY, GREETING, REPLY, MAP, REPLY))
+    made = bench()
+    assert replay(capture, made).status == 0
+    assert made.target.connections == 100 - 3  # type: ignore[attr-defined]
+
+
+def test_what_went_over_the_second_socket_cannot_be_sent_again() -> None:
+    assert again(capture=Capture({**HEAD, "twin": [3]}, EVIDENCE.messages)) == ("cannot replay", 4)
+
+
 def test_a_case_is_run_again_with_its_own_judgement() -> None:
     head = {**HEAD, "case": "dma-map/without-descriptor", "outcome": "fail"}
     served = to_map(b"")

@@ -14,9 +14,9 @@ def keep(result: Result, report: Report, folder: Path) -> Result:
     """Write the file of a result of ``report`` that is a finding; returns the result with its path. Raises UsageError.
 
     Beside what every evidence file says, the head has ``side``, who was judged, "server" or "client"; ``connects``, the
-    numbers of the messages before which a connection was made; ``cuts``, for each message that was written in pieces the
-    bytes that it was cut at; and ``then``, in words, what was done after a message through descriptors that came with it.
-    Where a sequence of moves was found it has that as ``script``.
+    numbers of the messages before which a connection was made; ``twin``, of those that went over the second socket;
+    ``cuts``, for each message that was written in pieces the bytes that it was cut at; and ``then``, for each message what
+    was done through descriptors that came with it.
     """
     if result.outcome not in FINDINGS:
         return result
@@ -33,6 +33,7 @@ def keep(result: Result, report: Report, folder: Path) -> Result:
         "seed": report.seed,
         "stderr": result.stderr,
         "connects": [number for number, each in enumerate(result.messages) if each.get("connect")],
+        "twin": [number for number, each in enumerate(result.messages) if each.get("line") == "twin"],
         "cuts": {str(number): each["cuts"] for number, each in enumerate(result.messages) if "cuts" in each},
         "then": {str(number): each["then"] for number, each in enumerate(result.messages) if "then" in each},
         **({"script": list(result.script)} if result.script else {}),

@@ -44,6 +44,7 @@ class Suite:
         if isinstance(item, CaseItem) and call.excinfo is not None:
             error = call.excinfo.value
             if not isinstance(error, (Finding, pytest.skip.Exception)):
+                item.bench.target.discard()  # nobody knows what was done to it
                 item.keep(result_of(item.case, Outcome.ERROR, f"{type(error).__name__}: {error}"))
         return (yield)
 

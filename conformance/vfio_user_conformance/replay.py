@@ -1,9 +1,9 @@
 """Doing again what an evidence file holds: the case where the suite has it, else the bytes themselves."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from vfio_user_conformance.case import Case, catalogue
@@ -78,9 +78,11 @@ def _sequence(capture: Capture, bench: Bench) -> Replayed:
 
 def _traffic(capture: Capture, bench: Bench) -> Replayed:
     """Send the bytes, and see whether the target lives, answers, and is in step."""
+    if capture.head.get("twin"):
+        return Replayed("cannot replay: a part of it went over the second socket", 4)
     bench.target.renew()
     try:
-        problem = _send(capture, bench)
+        problem = next(filter(None, (_send(part, bench) for part in _connections(capture))), "")
         if not problem and (end := bench.target.ended(0)) is None:
             _serves(bench)
     except (OutOfStep, Unanswered, Gone, NoSession, TargetError) as error:
@@ -92,16 +94,23 @@ def _traffic(capture: Capture, bench: Bench) -> Replayed:
     return Replayed(f"still wrong: {problem}", 1) if problem else Replayed("fixed: the target lives and is in step", 0)
 
 
-def _send(capture: Capture, bench: Bench) -> str:
+def _connections(capture: Capture) -> Iterator[Sequence[Captured]]:
+    """The messages of each connection; of one, where the file does not tell where others begin."""
+    begins = [number for number in capture.head.get("connects", ()) if 0 < number < len(capture.messages)]
+    for first, end in pairwise([0, *begins, len(capture.messages)]):
+        yield capture.messages[first:end]
+
+
+def _send(messages: Sequence[Captured], bench: Bench) -> str:
     """Send what the client sent, waiting where the file has an answer, then a query; returns what is wrong with the replies."""
-    sent = b"".join(message.data for message in capture.messages if message.sender == "client")
+    sent = b"".join(message.data for message in messages if message.sender == "client")
     asked = _asked(sent)
     whole = _boundaries(sent) if asked is not None else set()
     at = 0
     log: list[dict[str, Any]] = []
     peer = Peer(bench.target.connect(), log, bench.timing, time.monotonic())
     try:
-        for message in capture.messages:
+        for message in messages:
             if message.sender == "client":
                 if at not in whole:  # the rest of a message that was cut: the first part is to be seen alone
                     peer.await_reader()
