@@ -15,8 +15,8 @@ def keep(result: Result, report: Report, folder: Path) -> Result:
 
     Beside what every evidence file says, the head has ``side``, who was judged, "server" or "client"; ``connects``, the
     numbers of the messages before which a connection was made; ``twin``, of those that went over the second socket;
-    ``cuts``, for each message that was written in pieces the bytes that it was cut at; and ``then``, for each message what
-    was done through descriptors that came with it.
+    ``cuts``, for each message that was written in pieces the bytes that it was cut at; and ``then``, in words, what was done
+    after a message through descriptors that came with it. Where a sequence of moves was found it has that as ``script``.
     """
     if result.outcome not in FINDINGS:
         return result
