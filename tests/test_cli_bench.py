@@ -48,7 +48,10 @@ def test_another_device_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*QUICK, "--socket", str(tmp_path / "none")]) == 3
+    (tmp_path / "former").write_text("figures")
+    files = ["--json", str(tmp_path / "former"), "--svg", str(tmp_path / "new")]
+    assert main([*QUICK, "--socket", str(tmp_path / "none"), *files]) == 3
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("former", "figures")]
     assert capsys.readouterr().err == f"vfio-user: {tmp_path}/none: No such file or directory\n"
 
 
@@ -57,7 +60,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
 ) -> None:
     assert main([*QUICK, "--json", str(tmp_path)]) == 2
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"vfio-user: {tmp_path} cannot be written: Is a directory\n")
+    assert (captured.out, captured.err) == ("", f"vfio-user: {tmp_path}: Is a directory\n")
 
 
 @pytest.mark.parametrize(

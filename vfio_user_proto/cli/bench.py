@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vfio_user_proto import launch, unix
+from vfio_user_proto.cli import files
 from vfio_user_proto.client import Client
-from vfio_user_proto.errors import UsageError
 from vfio_user_proto.harness import FACTOR, as_json, measure, svg, table
 
 MOST = 100_000_000
@@ -30,24 +30,24 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--count", type=_count, default=10_000, metavar="N", help="writes over each path (10000)")
     parser.add_argument("--no-kvm", action="store_true", help="use the user-space bus even where KVM works")
     parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for every step (10)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--svg", metavar="FILE", help="draw the figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the figures")
     parser.set_defaults(run=run_doorbell)
 
 
 def run_doorbell(options: argparse.Namespace) -> int:
     """Measure and report. Status 1 where writes were lost, or on KVM an ioeventfd is not as cheap as it must be."""
     for path in filter(None, (options.json, options.svg)):
-        _write(path, "")
+        files.check(path)
     with ExitStack() as stack:
         stream = _connect(options, stack)
         client = stack.enter_context(Client.connect(stream, timeout=options.timeout))
         measurement = measure(client, count=options.count, kvm=not options.no_kvm, timeout=options.timeout)
     print(table(measurement), end="")
     if options.json:
-        _write(options.json, json.dumps(as_json(measurement), indent=2) + "\n")
+        files.write(options.json, json.dumps(as_json(measurement), indent=2) + "\n")
     if options.svg:
-        _write(options.svg, svg(measurement))
+        files.write(options.svg, svg(measurement))
     cheap = not measurement.on_kvm or measurement.ioeventfd_factor >= FACTOR
     return 0 if measurement.complete and cheap else 1
 
@@ -59,13 +59,6 @@ def _connect(options: argparse.Namespace, stack: ExitStack) -> unix.Stream:
     if options.spawn:
         return stack.enter_context(launch.spawn(options.spawn, timeout=options.timeout)).connect()
     return stack.enter_context(launch.builtin(["--device", "doorbell"], timeout=options.timeout)).connect()
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be written: {problem.strerror}") from None
 
 
 def _count(text: str) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from vfio_user_proto.cli import lspci, target
-from vfio_user_proto.errors import TransportError, UsageError
+from vfio_user_proto.cli import files, lspci, target
+from vfio_user_proto.errors import TransportError
 from vfio_user_proto.messages import DeviceFlags, IoFdType, RegionInfoFlags
 from vfio_user_proto.model import name_of
 from vfio_user_proto.probe import Descriptor, FeatureOffer, IrqOffer, Offer, RegionOffer, probe
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     with target.connected(options) as client:
         offer = probe(client)
         if options.json:
-            _write(json.dumps(as_json(offer), indent=2), options.json)
+            _write(json.dumps(as_json(offer), indent=2) + "\n", options.json)
         else:
             print("\n".join(text(offer)))
         if offer.ended:
@@ -50,12 +50,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _write(content: str, name: str) -> None:
     if name == "-":
-        print(content)
-        return
-    try:
-        Path(name).write_text(content + "\n", encoding="utf-8")
-    except OSError as problem:
-        raise UsageError(f"{name}: {problem.strerror}") from None
+        sys.stdout.write(content)
+    else:
+        files.write(Path(name), content)
 
 
 def as_json(offer: Offer) -> dict[str, Any]:

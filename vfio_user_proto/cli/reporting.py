@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vfio_user_proto.cli import files
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def check(options: argparse.Namespace) -> None:
         except OSError as error:
             raise UsageError(f"{options.evidence}: {error.strerror}") from None
     for path in filter(None, (getattr(options, kind) for kind in _KINDS)):
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: {path.parent} is no directory")
+        files.check(path)
 
 
 def conclude(
@@ -88,17 +88,9 @@ def _tell(report: "Report", options: argparse.Namespace, command: str) -> None:
     told = text.render(report, again=shlex.join(again))
     for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
         if path := getattr(options, kind):
-            write(path, form.render(report))
+            files.write(path, form.render(report))
     if options.text:
-        write(options.text, told)
+        files.write(options.text, told)
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         told = text.render(report, again=shlex.join(again), color=True)
     sys.stdout.write(told)
-
-
-def write(path: Path, content: str) -> None:
-    """Write a file. Raises UsageError."""
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
