@@ -1,6 +1,9 @@
 # The server: who gets which device, many clients at once, clients that do not read, running and ending.
+import errno
+import resource
 import select
 import shlex
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from vfio_user_proto import launch, unix
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.craft import craft
 from vfio_user_proto.devices import testdev
+from vfio_user_proto.devices.minimal import MinimalDevice
 from vfio_user_proto.errors import TransportError
 from vfio_user_proto.events import CommandReceived, ReplyReceived
 from vfio_user_proto.messages import (
@@ -68,6 +72,60 @@ def test_client_that_reconnects_at_once_finds_its_device_free(no_leak: None) -> 
         assert isinstance(second.event(), ReplyReceived)
         assert second.read(0, SCRATCH, 4) == b"last"
         assert len(serving.devices) == 1
+
+
+def test_a_device_that_is_stuck_keeps_nobody_else_waiting_for_ever(
+    no_leak: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that comes meanwhile gets another device."""
+    monkeypatch.setattr("vfio_user_proto.server._HANDOVER", 0.01)
+    going_on = threading.Event()
+
+    class Stuck(testdev.TestDevice):
+        def region_write(self, index: int, offset: int, data: bytes) -> None:
+            assert going_on.wait(20)
+
+    with Serving(Stuck) as serving:
+        first = serving.client()
+        first.send(Command.REGION_WRITE, RegionWriteRequest(offset=SCRATCH, data=b"last"))
+        first.close()
+        serving.client().ask(INFO, DeviceGetInfoRequest())
+        assert len(serving.devices) == 2
+        going_on.set()
+        serving.wait_left()
+
+
+def test_the_spare_descriptor_may_be_taken_by_somebody_else(no_leak: None, tmp_path: Path) -> None:
+    """Then nobody can be turned away for a while, which does not end the server."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = Server(MinimalDevice)
+
+    class Crowded(socket.socket):
+        calls = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.calls += 1
+            if self.calls < 3:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+                raise OSError(errno.EMFILE, "too many")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            if self.calls == 3:
+                raise OSError(errno.EMFILE, "too many")
+            server.stop()
+            return super().accept()
+
+    listener = Crowded(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    server.listen(listener)
+    client = Client(unix.connect(tmp_path / "socket"), None)
+    try:
+        server.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        server.close()
+    assert client.stream.read(1) == (b"", [])
+    client.close()
 
 
 def test_one_client_too_many_is_turned_away(no_leak: None, monkeypatch: pytest.MonkeyPatch) -> None:

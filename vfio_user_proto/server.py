@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from vfio_user_proto import unix
@@ -21,6 +21,8 @@ _log: Final = logging.getLogger(__name__)
 MAX_CLIENTS: Final = 256
 # Seconds that devices get to come to an end of what they do; stuck ones do not keep the server from ending.
 _PATIENCE: Final = 0.5
+# Seconds that a new client waits for the devices of those who have gone; of a stuck one it gets another.
+_HANDOVER: Final = 5.0
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -43,7 +45,7 @@ class Server:
         self._left = 0  # clients that have gone
         self._listeners: list[socket.socket] = []
         # Given up for a moment when there are no descriptors left, to turn a client away that would wait for ever.
-        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._spare = _spare()
 
     def listen(self, sock: socket.socket) -> None:
         """Accept clients on a listening socket, which the server owns from here on."""
@@ -89,12 +91,8 @@ class Server:
             listener.close()
         for client in self._clients:
             client.session.stop()
-        deadline = time.monotonic() + _PATIENCE
-        stuck = {
-            id(client.session.device)
-            for client in self._clients
-            if not client.join(max(0.0, deadline - time.monotonic()))
-        }
+        ended = _joined(self._clients, _PATIENCE)
+        stuck = {id(client.session.device) for client in self._clients if client not in ended}
         for device in self._devices:
             if id(device) not in stuck:
                 try:
@@ -102,10 +100,10 @@ class Server:
                 except Exception:  # code of the device's author, who is not to lose the other devices by it
                     _log.exception("a device failed at its end")
         self._loop.close()
-        os.close(self._spare)
+        unix.close_all(self._spare)
 
     def _accept(self, listener: socket.socket) -> None:
-        self._forget(_Client.gone)  # who reconnects finds its device free
+        self._forget(_Client.gone, _HANDOVER)  # who reconnects finds its device free
         try:
             client, _ = listener.accept()
         except OSError as problem:
@@ -123,18 +121,23 @@ class Server:
             _log.exception("no device could be made for a client")
 
     def _turn_away(self, listener: socket.socket) -> None:
-        os.close(self._spare)
+        unix.close_all(self._spare)
+        self._spare = []
         with contextlib.suppress(OSError):
             listener.accept()[0].close()
-        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # the thread of a client may have been faster
+            self._spare = _spare()
 
-    def _forget(self, ending: "Callable[[_Client], bool]") -> None:
-        """Wait for the threads of clients that are at their end."""
-        left = [client for client in self._clients if ending(client)]
-        for client in left:
-            client.join()
+    def _forget(self, ending: "Callable[[_Client], bool]", seconds: float | None = None) -> None:
+        """Wait for the threads of clients that are at their end, for so many seconds altogether."""
+        for client in _joined([client for client in self._clients if ending(client)], seconds):
             self._clients.remove(client)
             self._left += 1
+
+
+def _spare() -> list[int]:
+    """A descriptor that can be done without."""
+    return [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
 
 
 class _Client:
@@ -174,3 +177,11 @@ class _Client:
             self.session.run()
         finally:
             self._ended()
+
+
+def _joined(clients: Sequence[_Client], seconds: float | None) -> list[_Client]:
+    """Wait for ``clients``, no longer than that; returns those that are gone."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    return [
+        client for client in clients if client.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    ]
