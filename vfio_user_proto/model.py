@@ -245,7 +245,8 @@ class _RecordType(type):
     ) -> Any:
         rows = {key: value for key, value in space.items() if isinstance(value, Row)}
         rest = {key: value for key, value in space.items() if key not in rows}
-        cls: Any = super().__new__(mcls, name, bases, {**rest, "__slots__": tuple(rows)})
+        blank = type(f"_{name}", (), {"__slots__": tuple(rows)})
+        cls: Any = super().__new__(mcls, name, (blank, *bases), {**rest, "__slots__": ()})
         cls.section, cls.payload, cls.rows = section, payload, rows
         cls.schema = construct.Struct(*(key / each.holds for key, each in rows.items()))
         cls.fixed_size = 0
@@ -260,13 +261,17 @@ class _RecordType(type):
             else:
                 cls.fixed_size += each.fixed_size
         if rows:
-            _write_constructors(cls)
+            _write_constructors(cls, blank)
         return cls
 
 
-def _write_constructors(cls: Any) -> None:
-    """``__init__`` with keywords and defaults, and ``_make`` with every value by position, for the decoder."""
-    names: dict[str, Any] = {"_cls": cls, "_new": object.__new__, "_tail_size": tail_size, "_len": len, "_type": type}
+def _write_constructors(cls: Any, blank: type) -> None:
+    """``__init__`` with keywords and defaults, and ``_make`` with every value by position, for the decoder.
+
+    The latter fills a ``blank``, which has the same slots and is not immutable, before it becomes a record: half the time.
+    """
+    names: dict[str, Any] = {"_cls": cls, "_blank": blank, "_new": object.__new__, "_tail_size": tail_size}
+    names.update(_len=len, _type=type)
     body, fixed, tail = [], cls.fixed_size, cls.tail
     for key, each in cls.rows.items():
         names[f"set_{key}"] = getattr(cls, key).__set__
@@ -284,9 +289,10 @@ def _write_constructors(cls: Any) -> None:
             value = f"{key} if _type({key}) is type_{key} else type_{key}({key})"
         body.append(f"    set_{key}(self, {value})")
     defaults = ", ".join(f"{key}={'None' if r.measures or r.counts else 'empty_' + key}" for key, r in cls.rows.items())
-    sets = "\n".join(f"    set_{key}(self, {key})" for key in cls.rows)
+    sets = "\n".join(f"    _self.{key} = {key}" for key in cls.rows)
     source = f"def __init__(self, *, {defaults}):\n" + "\n".join(body)
-    source += f"\ndef _make({', '.join(cls.rows)}):\n    self = _new(_cls)\n{sets}\n    return self\n"
+    source += f"\ndef _make({', '.join(cls.rows)}):\n    _self = _new(_blank)\n{sets}\n    _self.__class__ = _cls\n"
+    source += "    return _self\n"
     exec(source, names)
     cls.__init__, cls._make = names["__init__"], staticmethod(names["_make"])
 
