@@ -119,6 +119,25 @@ def test_a_twin_socket_that_cannot_be_is_refused(index: int | None, kind: str, p
     assert str(caught.value) == problem
 
 
+def test_a_twin_socket_of_which_the_server_holds_both_ends_does_not_stop_the_client() -> None:
+    """Its options are the server's to change: a read would wait for more bytes than ever come."""
+    peer = Capabilities(twin_socket=True, twin_socket_fd_index=0)
+    ours, theirs = unix.pair()
+    theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
+    greeting = (m.VersionRequest(version_data=peer.to_data()), (theirs.fileno(),))
+    ended = threading.Timer(10, lambda: ours.socket.shutdown(socket.SHUT_RDWR))
+    ended.start()
+    with Fake(lambda event: lambda: ours.write(b"x"), greeting) as server:
+        client = server.connect(offer=OFFER, timeout=0.2)
+        with pytest.raises(TransportError, match=r"^VFIO_USER_DEVICE_RESET has no reply within 0.2 s$"):
+            client.reset()
+        assert ended.is_alive()
+        client.close()
+    ended.cancel()
+    ours.close()
+    theirs.close()
+
+
 def test_more_descriptors_than_offered_are_refused() -> None:
     offer = replace(ONE_SOCKET, max_msg_fds=1)
     problem = "2 descriptors came with one message, 1 are allowed"

@@ -242,6 +242,22 @@ def test_the_socket_of_twin_mode_is_joined_with_one_of_the_proxys(ends: Ends) ->
     assert [each.socket for each in ends.between.passed] == [0, 1, 1]
 
 
+def test_a_twin_socket_of_which_the_server_holds_both_ends_does_not_stop_the_proxy(ends: Ends) -> None:
+    """Its flags and options are the server's to change."""
+    version = VersionRequest(version_data=b'{"capabilities":{"twin_socket":{"supported":true,"fd_index":0}}}\0')
+    ours, theirs = unix.pair()
+    ends.server.write(craft(Command.VERSION, version, kind=1), [theirs.fileno()])
+    _, [fd] = ends.client.read(1000) or (b"", [])
+    theirs.socket.setblocking(True)
+    theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
+    ours.write(b"x")
+    ends.client.write(INFO)
+    assert read_exactly(ends.server, len(INFO)) == INFO
+    unix.close_all([fd])
+    ours.close()
+    theirs.close()
+
+
 def test_without_a_descriptor_to_spare_the_twin_socket_is_passed_as_it_is(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:

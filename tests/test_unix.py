@@ -158,6 +158,15 @@ def test_read_gives_up_after_its_timeout(pair: Pair) -> None:
     assert 0.01 < time.monotonic() - start < 5
 
 
+def test_a_read_that_does_not_wait_takes_what_is_there_whatever_the_socket_is_set_to(pair: Pair) -> None:
+    one, other = pair
+    other.socket.setblocking(True)
+    other.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
+    assert other.read(16, wait=False) is None
+    one.write(b"x")
+    assert other.read(16, wait=False) == (b"x", [])
+
+
 def test_nothing_there_on_a_non_blocking_socket(pair: Pair) -> None:
     pair[1].socket.setblocking(False)
     assert pair[1].read(1) is None
@@ -234,6 +243,11 @@ def test_listen_leaves_a_file_alone(tmp_path: Path, no_leak: None) -> None:
 def test_listen_names_path_and_reason(tmp_path: Path, no_leak: None, name: str) -> None:
     with pytest.raises(TransportError, match=name):
         unix.listen(tmp_path / name)
+
+
+def test_listen_needs_a_path(no_leak: None) -> None:
+    with pytest.raises(TransportError, match="needs a path"):
+        unix.listen("")
 
 
 def test_connect_names_path_and_reason(tmp_path: Path, no_leak: None) -> None:

@@ -198,7 +198,7 @@ class _End:
         while self.queue:
             data, fds = self.queue[0]
             try:
-                sent = self._stream.write(data, fds)
+                sent = self._stream.write(data, fds, wait=False)
             except TransportError:  # what it sent before can still be read
                 self._lose()
                 return
@@ -215,7 +215,7 @@ class _End:
 
     def _read(self) -> None:
         for _ in range(_BURST):
-            got = self._stream.read(self._missing if self._framed else _CHUNK)
+            got = self._stream.read(self._missing if self._framed else _CHUNK, wait=False)
             if got is None:
                 return
             if not got[0]:

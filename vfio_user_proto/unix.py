@@ -20,7 +20,8 @@ _RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 # How many bytes are taken ahead of their use.
 AHEAD: Final = 1 << 14
 _PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
-_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_READ: Final = int(socket.MSG_CMSG_CLOEXEC)
+_READ_NOW: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 _CUT: Final = int(socket.MSG_CTRUNC)
 _SEND: Final = int(socket.MSG_NOSIGNAL)
 _SEND_NOW: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
@@ -60,11 +61,12 @@ class Stream:
         if data and not flags & _CUT:
             self.ahead = self._recv(len(data))
 
-    def read(self, wanted: int) -> tuple[bytes, list[int]] | None:
+    def read(self, wanted: int, *, wait: bool = True) -> tuple[bytes, list[int]] | None:
         """At most ``wanted`` bytes and the descriptors that came with them, close-on-exec; b"" at the end.
 
-        None where nothing is there within the timeout. Raises RemoteProtocolError where descriptors were cut off, and
-        TransportError where the socket fails.
+        None where nothing is there within the timeout; without ``wait`` a blocking socket does not block either, nor one that
+        came from a peer, whose flags and options the peer can change. Raises RemoteProtocolError where descriptors were cut
+        off, and TransportError where the socket fails.
         """
         if self.ahead:
             start, self._at = self._at, self._at + wanted
@@ -73,7 +75,7 @@ class Stream:
                 self.ahead, self._at = b"", 0
             return data, _NO_FDS
         try:
-            data, control, flags, _ = self._recvmsg(wanted, _ROOM, _CLOEXEC)
+            data, control, flags, _ = self._recvmsg(wanted, _ROOM, _READ if wait else _READ_NOW)
         except (BlockingIOError, InterruptedError):
             return None
         except ConnectionResetError:
@@ -147,6 +149,8 @@ def listen(path: str | os.PathLike[str], backlog: int = 128) -> socket.socket:
     is left alone: TransportError. Of servers that start at the same time one succeeds.
     """
     name = os.fspath(path)
+    if not name:
+        raise TransportError("a socket needs a path to listen on")  # the kernel would choose a name
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _claim(name):

@@ -180,7 +180,7 @@ class Client(Calls, Exchange):
             raise self._late(name, late)
         if self._twin is None and not self._main.queue:
             self._arm(remaining)
-            self._read(self._main)
+            self._read(self._main, wait=True)
             return
         poll = select.poll()
         lines = {line.stream.fileno(): line for line in self._lines()}

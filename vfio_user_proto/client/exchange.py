@@ -217,10 +217,10 @@ class Exchange(ABC):
     def _late(self, name: str, what: str = "has no reply") -> TransportError:
         return TransportError(f"{name} {what} within {self.timeout:g} s")
 
-    def _read(self, line: Line) -> bool:
+    def _read(self, line: Line, *, wait: bool = False) -> bool:
         """Take what one read gives; says whether there was anything. Raises RemoteProtocolError and TransportError."""
         try:
-            got = line.stream.read(line.engine.wanted)
+            got = line.stream.read(line.engine.wanted, wait=wait)
             if got is None:
                 return False
             line.engine.receive(*got)
