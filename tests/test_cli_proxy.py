@@ -1,6 +1,7 @@
 """``vfio-user proxy`` and ``decode --pcapng``: what they record, print and say."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -117,6 +118,16 @@ def test_a_full_disk_ends_it(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=20)
         stream.close()
     assert (process.returncode, err) == (2, "vfio-user: /dev/full: No space left on device\n")
+
+
+def test_a_file_that_takes_only_a_part_ends_it(tmp_path: Path) -> None:
+    with proxy(tmp_path, "--write", "a.jsonl") as process:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20, 20))
+        stream = unix.connect(tmp_path / "socket")
+        stream.write(wire.build(2))
+        _, err = process.communicate(timeout=20)
+        stream.close()
+    assert (process.returncode, err) == (2, "vfio-user: a.jsonl: File too large\n")
 
 
 def test_a_capture_becomes_a_file_for_wireshark(tmp_path: Path) -> None:

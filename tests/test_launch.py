@@ -4,12 +4,14 @@ import select
 import shlex
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from vfio_user_proto import launch
-from vfio_user_proto.errors import TargetError, UsageError
+from vfio_user_proto.errors import TargetError, TransportError, UsageError
+from vfio_user_proto.program import Attached
 
 # Listens, then does what is given with the listening socket ``s``.
 LISTENS = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); {}"
@@ -51,6 +53,19 @@ def test_probe_is_the_first_connection(no_leak: None) -> None:
         stream.close()
         assert process.wait(10)
         assert process.exit_text() == "exit status 0"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_server_that_does_not_accept_is_not_waited_for_for_ever(
+    no_leak: None, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """Be it one that was started here or not."""
+    monkeypatch.setattr(launch, "ACCEPTING", 0.01)
+    program = "import signal, socket, sys; s = socket.socket(1); s.bind(sys.argv[1]); s.listen(0); signal.pause()"
+    with launch.spawn(python(program, listens=False)) as process, closing(process.connect()):
+        server = process if ours else Attached(process.path)
+        with pytest.raises(TransportError, match=r"nobody accepts a connection within 0.01 s"):
+            server.connect()
 
 
 def test_output_stays_readable_after_the_end(no_leak: None) -> None:

@@ -18,7 +18,7 @@ from vfio_user_proto import unix, wire
 from vfio_user_proto.client import OFFER, Client
 from vfio_user_proto.craft import craft
 from vfio_user_proto.devices import testdev
-from vfio_user_proto.errors import TransportError
+from vfio_user_proto.errors import TransportError, UsageError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, IrqSetFlags, VersionRequest
 from vfio_user_proto.proxy import LARGEST, Passed, Proxy
 
@@ -141,6 +141,22 @@ def test_a_server_that_is_not_there_is_told_and_the_client_dropped(tmp_path: Pat
         with pytest.raises(TransportError, match=r"the server closed it|Connection reset|Broken pipe"):
             Client.connect(between.path)
         assert between.told == [f"{tmp_path}/nowhere: No such file or directory"]
+
+
+def test_who_is_told_may_fail_and_no_descriptor_stays() -> None:
+    def full(_: Passed) -> None:
+        raise UsageError("the disk is full")
+
+    (client, near), (server, far) = unix.pair(), unix.pair()
+    proxy = Proxy(lambda: far, full, print)
+    proxy.join(near, far)
+    with eventfds(1) as fds:
+        client.write(MAP, fds)
+    with pytest.raises(UsageError, match="the disk is full"):
+        proxy.run()
+    proxy.close()
+    client.close()
+    server.close()
 
 
 def test_a_listener_that_gives_no_client_ends_it() -> None:

@@ -258,6 +258,23 @@ def test_connect_names_path_and_reason(tmp_path: Path, no_leak: None) -> None:
         unix.connect(tmp_path / "socket")
 
 
+def test_connect_without_a_descriptor_left_names_path_and_reason(tmp_path: Path, no_leak: None) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(TransportError, match="socket: Too many open files"):
+            unix.connect(tmp_path / "socket")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_deadline_of_a_connect_is_not_that_of_the_reads(tmp_path: Path, no_leak: None) -> None:
+    with unix.listen(tmp_path / "socket"):
+        stream = unix.connect(tmp_path / "socket", timeout=0.01)
+        assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
+        stream.close()
+
+
 def test_kinds_of_descriptors(tmp_path: Path, no_leak: None) -> None:
     reading, writing = os.pipe()
     kinds = {

@@ -19,6 +19,8 @@ from vfio_user_proto.errors import TargetError, TransportError, UsageError
 
 # Seconds between two attempts to connect: there is no event for "somebody listens now". The end of the process is one.
 _INTERVAL: Final = 0.005
+# Seconds that a server which listens gets to accept a connection where others wait for that before.
+ACCEPTING: Final = 10.0
 # How sanitizers and languages say what they found, from what says most to what says least; of a Python traceback it is the
 # last line.
 _REPORTS: Final = tuple(
@@ -88,7 +90,7 @@ class Process:
     def connect(self) -> unix.Stream:
         """A connection to the server; the caller closes it. Raises TransportError."""
         first, self._first = self._first, None
-        return first or unix.connect(self.path)
+        return first or unix.connect(self.path, timeout=ACCEPTING)
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds for the end of the process; says whether it has ended."""

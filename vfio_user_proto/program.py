@@ -58,7 +58,7 @@ class Attached:
         return False
 
     def connect(self) -> unix.Stream:
-        return unix.connect(self.name)
+        return unix.connect(self.name, timeout=launch.ACCEPTING)
 
     def ended(self, seconds: float = 0) -> None:
         return None

@@ -242,9 +242,9 @@ class _End:
 
     def _pass(self) -> None:
         """Pass on what was collected: descriptors with the part with which they came."""
+        fds = [fd for _, fds in self._pieces for fd in fds]
+        self._link.passes(self._sender, b"".join(piece for piece, _ in self._pieces), fds)
         pieces, self._pieces, self._missing = self._pieces, [], wire.HEADER_SIZE
-        fds = [fd for _, fds in pieces for fd in fds]
-        self._link.passes(self._sender, b"".join(piece for piece, _ in pieces), fds)
         for piece, its in pieces:
             count = len(its)
             self.other.put(piece, fds[:count])

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from vfio_user_proto import wire
 from vfio_user_proto.errors import RemoteProtocolError, TransportError
 
 # The kernel passes at most 253 descriptors with one message (SCM_MAX_FD): with room for all, none is ever cut off.
@@ -23,6 +24,7 @@ _PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _READ: Final = int(socket.MSG_CMSG_CLOEXEC)
 _READ_NOW: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 _CUT: Final = int(socket.MSG_CTRUNC)
+_size_at: Final = struct.Struct("=I").unpack_from
 _SEND: Final = int(socket.MSG_NOSIGNAL)
 _SEND_NOW: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
@@ -60,6 +62,20 @@ class Stream:
             return  # which ``read`` will tell
         if data and not flags & _CUT:
             self.ahead = self._recv(len(data))
+
+    def message(self) -> bytes:
+        """The next of the messages that ``look_ahead`` took; b"" where it is not there as a whole."""
+        ahead, at = self.ahead, self._at
+        if len(ahead) - at < wire.HEADER_SIZE:
+            return b""
+        stop = at + _size_at(ahead, at + 4)[0]
+        if stop == len(ahead):
+            self.ahead, self._at = b"", 0
+            return ahead[at:]
+        if not at + wire.HEADER_SIZE <= stop < len(ahead):
+            return b""
+        self._at = stop
+        return ahead[at:stop]
 
     def read(self, wanted: int, *, wait: bool = True) -> tuple[bytes, list[int]] | None:
         """At most ``wanted`` bytes and the descriptors that came with them, close-on-exec; b"" at the end.
@@ -123,16 +139,18 @@ def connect(path: str | os.PathLike[str], *, timeout: float | None = None) -> St
 
     Raises TransportError with the path and the reason.
     """
-    stream = Stream(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-    try:
-        stream.set_timeout(timeout)
-        stream.socket.connect(os.fspath(path))
-    except BlockingIOError:
-        stream.close()
-        raise TransportError(f"{os.fspath(path)}: nobody accepts a connection within {timeout:g} s") from None
-    except (OSError, ValueError) as error:
-        stream.close()
-        raise TransportError(f"{os.fspath(path)}: {getattr(error, 'strerror', None) or error}") from None
+    with contextlib.ExitStack() as opened:
+        try:
+            stream = Stream(opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)))
+            stream.set_timeout(timeout)
+            stream.socket.connect(os.fspath(path))
+        except BlockingIOError:
+            raise TransportError(f"{os.fspath(path)}: nobody accepts a connection within {timeout:g} s") from None
+        except (OSError, ValueError) as error:
+            raise TransportError(f"{os.fspath(path)}: {getattr(error, 'strerror', None) or error}") from None
+        opened.pop_all()
+    if timeout is not None:
+        stream.set_timeout(None)
     return stream
 
 

@@ -101,8 +101,10 @@ def _recording(name: str) -> Iterator[Recorder]:
     epoch = time.time()
 
     def write(data: bytes) -> None:
+        left = memoryview(data)
         try:
-            file.write(data)
+            while left:
+                left = left[file.write(left) :]
         except OSError as problem:
             raise UsageError(f"{name}: {problem.strerror}") from None
 
