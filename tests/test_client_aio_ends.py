@@ -1,6 +1,7 @@
 """The client on asyncio: what is cancelled, late or broken, connecting, and the end."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 import threading
@@ -299,6 +300,41 @@ def test_a_server_that_is_gone_may_have_answered_before() -> None:
             assert len(await asyncio.gather(*calls)) == 150
 
     with Fake(answer) as server:
+        run(work(server))
+
+
+def test_a_server_that_hears_nothing_and_never_ends_does_not_stop_the_loop() -> None:
+    """What it sends is read as long as that may have been sent before: not for ever."""
+    count, written, deaf = 100_000, threading.Event(), threading.Event()
+    asked: list[int] = []
+
+    class Memory(MemoryMap):
+        def answer(self, command: CommandReceived, largest: int) -> Any:
+            asked.append(command.message.header.message_id)
+            return super().answer(command, largest)
+
+    def flood() -> None:
+        assert written.wait(10)
+        server._theirs.socket.shutdown(socket.SHUT_RD)
+        while server._theirs.socket.recv(1 << 16):
+            pass
+        deaf.set()
+        with contextlib.suppress(ConnectionError):
+            server._theirs.socket.sendall(craft(Command.DMA_READ, m.DmaReadRequest()) * count)
+
+    async def work(server: Fake) -> None:
+        async with connected(server, memory=Memory()) as client:
+            call = asyncio.create_task(client.reset())
+            write = asyncio.create_task(client.region_write(0, 0, bytes(1 << 20), no_reply=True))
+            await asyncio.sleep(0)
+            written.set()
+            assert deaf.wait(10)
+            for each in (write, call):
+                with pytest.raises(TransportError, match="the connection has ended: sending failed: Broken pipe"):
+                    await each
+            assert len(asked) < count
+
+    with Fake(lambda event: flood) as server:
         run(work(server))
 
 

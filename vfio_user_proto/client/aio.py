@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -19,6 +18,8 @@ from vfio_user_proto.states import State
 
 # So many reads of one socket at a time; then the other tasks have their turn.
 _BURST: Final = 128
+# So many reads empty a socket of what is left in it, be it headers alone.
+_LEFT: Final = 1 << 16
 
 
 @contextlib.asynccontextmanager
@@ -140,7 +141,7 @@ class Client(Exchange, Commands):
         try:
             self._push(line)
         except TransportError as problem:
-            self._readable(line, sys.maxsize)  # who is gone may have answered before
+            self._readable(line, _LEFT)  # who is gone may have answered before
             self._end(str(problem))
         self._update(line)
 
