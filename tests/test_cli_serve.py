@@ -280,6 +280,17 @@ def test_device_that_cannot_be_made_is_said_with_the_place(tmp_path: Path) -> No
     assert end.stderr == "vfio-user: no device mine.py:Mine can be made: KeyError: 'line' (mine.py:4)\n"
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [("pass", "TypeError: Mine has no description"), ("__init__ = lambda self: exit(3)", "SystemExit: 3")],
+)
+def test_class_that_makes_no_device_is_said(tmp_path: Path, body: str, told: str) -> None:
+    (tmp_path / "mine.py").write_text(f"from vfio_user_proto.device import Device\nclass Mine(Device):\n    {body}\n")
+    end = run("serve", "--socket-path", "x", "--device", "mine.py:Mine", cwd=tmp_path)
+    assert (end.returncode, end.stderr.count("\n")) == (2, 1)
+    assert end.stderr.startswith(f"vfio-user: no device mine.py:Mine can be made: {told} (")
+
+
 def test_unknown_fault_names_the_nearest(tmp_path: Path) -> None:
     end = run("serve", "--socket-path", str(tmp_path / "x"), "--fault", "version-no-reply-hang")
     assert (end.returncode, end.stderr.count("\n")) == (2, 1)

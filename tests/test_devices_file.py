@@ -45,13 +45,19 @@ def test_the_device_of_the_tutorial_refuses_memory_that_is_not_there_and_resets(
     [
         ("nowhere.py:Thing", "nowhere.py: No such file or directory"),
         ("bad.py:Thing", "bad.py cannot be run: ZeroDivisionError: division by zero"),
+        ("leaves.py:Thing", "leaves.py cannot be run: SystemExit: 3"),
         ("syntax.py:Thing", r"syntax.py cannot be run: SyntaxError: .*"),
         ("other.py:Thing", "other.py has no class Thing that inherits from Device"),
         ("other.py:number", "other.py has no class number that inherits from Device"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, name: str, problem: str) -> None:
-    for path, text in {"bad.py": "1 / 0", "syntax.py": "class", "other.py": "number = 1"}.items():
+    for path, text in {
+        "bad.py": "1 / 0",
+        "leaves.py": "raise SystemExit(3)",
+        "syntax.py": "class",
+        "other.py": "number = 1",
+    }.items():
         (tmp_path / path).write_text(text)
 
     with pytest.raises(UsageError, match=f"{problem}$"):

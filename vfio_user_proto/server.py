@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from vfio_user_proto import unix
-from vfio_user_proto.device import Device
+from vfio_user_proto.device import Description, Device
 from vfio_user_proto.loop import READABLE, Loop
 from vfio_user_proto.session import Options, Session
 
@@ -39,7 +39,7 @@ class Server:
     def __init__(self, factory: Callable[[], Device], options: Options | None = None) -> None:
         self.options: Final = options or Options()
         self._factory = factory
-        self._devices: list[Device] = [factory()]
+        self._devices: list[Device] = [self._made()]
         self._loop = Loop()
         self._clients: list[_Client] = []
         self._left = 0  # clients that have gone
@@ -63,7 +63,7 @@ class Server:
         device = next((device for device in self._devices if id(device) not in used), None)
         try:
             if device is None:
-                device = self._factory()
+                device = self._made()
                 self._devices.append(device)
             client = _Client(sock, Session(unix.Stream(sock), device, self.options), self._loop.wake)
             client.start()
@@ -101,6 +101,13 @@ class Server:
                     _log.exception("a device failed at its end")
         self._loop.close()
         unix.close_all(self._spare)
+
+    def _made(self) -> Device:
+        """A device of the factory's. Raises what that raises, and TypeError for one without description."""
+        device = self._factory()
+        if not isinstance(getattr(device, "description", None), Description):
+            raise TypeError(f"{type(device).__name__} has no description")
+        return device
 
     def _accept(self, listener: socket.socket) -> None:
         self._forget(_Client.gone, _HANDOVER)  # who reconnects finds its device free

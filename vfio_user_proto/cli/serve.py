@@ -87,7 +87,7 @@ def _server(name: str, device: Callable[[], Device], settings: Options) -> Serve
     """A server with its first device. Raises UsageError, with the place in the code, where that cannot be made."""
     try:
         return Server(device, settings)
-    except Exception as problem:  # whatever the user's code raises
+    except (Exception, SystemExit) as problem:  # whatever the user's code raises
         last = traceback.extract_tb(problem.__traceback__)[-1]
         told = traceback.format_exception_only(problem)[-1].strip()
         raise UsageError(f"no device {name} can be made: {told} ({last.filename}:{last.lineno})") from problem

@@ -29,7 +29,7 @@ def from_file(name: str) -> Callable[[], Device]:
         found = runpy.run_path(path, run_name=Path(path).stem).get(attribute)
     except OSError as problem:
         raise UsageError(f"{path}: {problem.strerror}") from None
-    except Exception as problem:  # whatever the user's code raises
+    except (Exception, SystemExit) as problem:  # whatever the user's code raises
         raise UsageError(f"{path} cannot be run: {type(problem).__name__}: {problem}") from problem
     if not (isinstance(found, type) and Device in found.__mro__):
         raise UsageError(f"{path} has no class {attribute} that inherits from Device")
