@@ -139,6 +139,11 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Client], object], Any, str]] = {
         (m.DeviceGetRegionIoFdsReply(argsz=16, index=2), "fds"),
         "DeviceGetRegionIoFdsReply.index is 2, 1 was asked for",
     ),
+    "sub-regions under flags that nobody knows": (
+        lambda client: client.region_io_fds(1, 4096),
+        (m.DeviceGetRegionIoFdsReply(argsz=16, flags=1, index=1), "fds"),
+        "DeviceGetRegionIoFdsReply.flags is 1, 0 was asked for",
+    ),
     "fewer sub-regions": (
         lambda client: client.region_io_fds(1, 4096),
         (m.DeviceGetRegionIoFdsReply(argsz=16, index=1, count=2, sub_regions=()), "fds"),

@@ -135,7 +135,7 @@ class Commands(Migrating):
         request = DeviceGetRegionIoFdsRequest(argsz=DeviceGetRegionIoFdsReply.fixed_size, index=index)
         reply, answer = await self.ask_whole(Command.DEVICE_GET_REGION_IO_FDS, request, DeviceGetRegionIoFdsReply)
         try:
-            check_echo(request, answer, "index")
+            check_echo(request, answer, "flags", "index")  # flags that nobody knows may change what the records say
             sub_regions = checked(answer, size, len(reply.fds))
         except RemoteProtocolError:
             reply.close()
