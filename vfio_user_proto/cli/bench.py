@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_user_proto import launch, unix
-from vfio_user_proto.cli import files
+from vfio_user_proto.cli import output
 from vfio_user_proto.client import Client
 from vfio_user_proto.harness import FACTOR, as_json, measure, svg, table
 
@@ -38,16 +38,16 @@ def register(subparsers: Any) -> None:
 def run_doorbell(options: argparse.Namespace) -> int:
     """Measure and report. Status 1 where writes were lost, or on KVM an ioeventfd is not as cheap as it must be."""
     for path in filter(None, (options.json, options.svg)):
-        files.check(path)
+        output.check(path)
     with ExitStack() as stack:
         stream = _connect(options, stack)
         client = stack.enter_context(Client.connect(stream, timeout=options.timeout))
         measurement = measure(client, count=options.count, kvm=not options.no_kvm, timeout=options.timeout)
     print(table(measurement), end="")
     if options.json:
-        files.write(options.json, json.dumps(as_json(measurement), indent=2) + "\n")
+        output.write(options.json, json.dumps(as_json(measurement), indent=2) + "\n")
     if options.svg:
-        files.write(options.svg, svg(measurement))
+        output.write(options.svg, svg(measurement))
     cheap = not measurement.on_kvm or measurement.ioeventfd_factor >= FACTOR
     return 0 if measurement.complete and cheap else 1
 

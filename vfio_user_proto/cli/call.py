@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from vfio_user_proto import trace
-from vfio_user_proto.cli import target
+from vfio_user_proto.cli import output, target
 from vfio_user_proto.errors import ErrorReply, UsageError
 from vfio_user_proto.messages import REQUESTS, Command
 from vfio_user_proto.trace.names import code_value
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**trace.as_json(reply.message), "fds": about}))
     else:
-        print(trace.describe(reply.message, color=sys.stdout.isatty()))
+        print(trace.describe(reply.message, color=output.color()))
         for number, fd in enumerate(about):
             print(f"  descriptor {number}: {fd['kind']} of {fd['size']} bytes")
     return 0 if reply.problem is None else 1

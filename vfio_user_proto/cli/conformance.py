@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vfio_user_proto.cli import conformance_client, conformance_model, files, judged, reporting
+from vfio_user_proto.cli import conformance_client, conformance_model, judged, output, reporting
 from vfio_user_proto.errors import UsageError
 
 
@@ -130,7 +130,7 @@ def run_matrix(options: argparse.Namespace) -> int:
     laid = matrix.Matrix.of([load(path) for path in options.files])
     for kind, render in (("markdown", matrix.as_markdown), ("html", matrix.as_html)):
         if path := getattr(options, kind):
-            files.write(path, render(laid))
+            output.write(path, render(laid))
     sys.stdout.write(matrix.as_text(laid))
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vfio_user_proto import trace, wire
+from vfio_user_proto.cli import output
 from vfio_user_proto.errors import DecodeError, UsageError
 from vfio_user_proto.export import pcapng
 from vfio_user_proto.trace import Captured
@@ -65,7 +66,7 @@ def decode(options: argparse.Namespace) -> int:
         raise UsageError("--draft goes without --json and --pcapng: what it prints is for people")
     if options.pcapng:
         return _for_wireshark(options)
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    color = output.color()
     dialect = wire.dialect_of(import_module(DRAFTS[options.draft])) if options.draft else wire.CURRENT
     status = count = 0
     for found in _inputs(options.inputs or ["-"]):

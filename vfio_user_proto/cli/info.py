@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from vfio_user_proto.cli import files, lspci, target
+from vfio_user_proto.cli import lspci, output, target
 from vfio_user_proto.errors import TransportError
 from vfio_user_proto.messages import DeviceFlags, IoFdType, RegionInfoFlags
 from vfio_user_proto.model import name_of
@@ -52,7 +52,7 @@ def _write(content: str, name: str) -> None:
     if name == "-":
         sys.stdout.write(content)
     else:
-        files.write(Path(name), content)
+        output.write(Path(name), content)
 
 
 def as_json(offer: Offer) -> dict[str, Any]:

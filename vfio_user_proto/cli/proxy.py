@@ -1,7 +1,6 @@
 """``vfio-user proxy``: between a client and a server; records and prints what goes by."""
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -11,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from vfio_user_proto import launch, trace, unix
-from vfio_user_proto.cli import target
+from vfio_user_proto.cli import output, target
 from vfio_user_proto.cli.decode import sender_of
 from vfio_user_proto.cli.serve import listen
 from vfio_user_proto.errors import TransportError, UsageError
@@ -128,6 +127,4 @@ def _recording(name: str) -> Iterator[Recorder]:
 
 def _print(now: Captured, socket: int) -> None:
     where = f"socket {socket}{sender_of(now)}"
-    print(
-        f"{where}\n{trace.describe(now.data, color=sys.stdout.isatty() and 'NO_COLOR' not in os.environ)}\n", flush=True
-    )
+    print(f"{where}\n{trace.describe(now.data, color=output.color())}\n", flush=True)

@@ -1,7 +1,6 @@
 """How every conformance run ends: known findings, evidence, reports; and the options that ask for them."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Collection
@@ -10,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vfio_user_proto.cli import files
+from vfio_user_proto.cli import output
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def check(options: argparse.Namespace) -> None:
         except OSError as error:
             raise UsageError(f"{options.evidence}: {error.strerror}") from None
     for path in filter(None, (getattr(options, kind) for kind in _KINDS)):
-        files.check(path)
+        output.check(path)
 
 
 def conclude(
@@ -88,9 +87,9 @@ def _tell(report: "Report", options: argparse.Namespace, command: str) -> None:
     told = text.render(report, again=shlex.join(again))
     for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
         if path := getattr(options, kind):
-            files.write(path, form.render(report))
+            output.write(path, form.render(report))
     if options.text:
-        files.write(options.text, told)
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        output.write(options.text, told)
+    if output.color():
         told = text.render(report, again=shlex.join(again), color=True)
     sys.stdout.write(told)

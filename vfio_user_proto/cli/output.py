@@ -1,5 +1,7 @@
-"""Files that a command writes its results into: looked at before there are any, touched only when there are."""
+"""Where results go: files, which are looked at before there are any and touched only when there are, and the terminal."""
 
+import os
+import sys
 from pathlib import Path
 
 from vfio_user_proto.errors import UsageError
@@ -19,3 +21,8 @@ def write(path: Path, content: str) -> None:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def color() -> bool:
+    """Whether standard output is a terminal that wants colours (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
