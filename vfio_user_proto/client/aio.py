@@ -10,7 +10,7 @@ from typing import Final
 from vfio_user_proto import unix
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client.commands import OFFER, VERSION, Commands
-from vfio_user_proto.client.exchange import Exchange, Line, Reply
+from vfio_user_proto.client.exchange import Exchange, Line, Pending, Reply
 from vfio_user_proto.client.memory import MemoryMap
 from vfio_user_proto.errors import RemoteProtocolError, TransportError
 from vfio_user_proto.model import Record
@@ -68,9 +68,9 @@ class Client(Exchange, Commands):
         pending.wake = arrived.set
         try:
             self._update(self._main)
-            await self._wait(arrived, pending.name, "has no reply")
+            await self._wait(arrived, pending, "has no reply")
             if pending.reply is None:
-                self._check_whole(pending.name)
+                self._check_whole(pending)
         except BaseException:
             self._abandon(pending)
             raise
@@ -79,7 +79,7 @@ class Client(Exchange, Commands):
     async def tell(self, command: int, payload: Record | None = None) -> None:
         pending = self._start(command, payload, (), no_reply=True)
         self._update(self._main)
-        await self._wait(self._all_sent, pending.name, "cannot be sent")
+        await self._wait(self._all_sent, pending, "cannot be sent")
         self._check_whole()
 
     def add_twin(self, stream: unix.Stream) -> None:
@@ -87,14 +87,14 @@ class Client(Exchange, Commands):
         assert self._twin is not None
         self._watch(self._twin)
 
-    async def _wait(self, event: asyncio.Event, name: str, late: str) -> None:
+    async def _wait(self, event: asyncio.Event, pending: Pending, late: str) -> None:
         try:
             async with asyncio.timeout(self.timeout):
                 await event.wait()
         except TimeoutError:
-            raise self._late(name, late) from None
+            raise self._late(pending, late) from None
 
-    def _check_whole(self, waiting_for: str = "") -> None:
+    def _check_whole(self, waiting_for: Pending | None = None) -> None:
         """Tell those who wait how the connection has ended."""
         if self._broken:
             raise RemoteProtocolError(self._ended)

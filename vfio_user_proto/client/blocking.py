@@ -145,7 +145,7 @@ class Client(Calls, Exchange):
         if self._main.queue:
             deadline = self._deadline()
             while self._main.queue:
-                self._turn(pending.name, deadline, "cannot be sent")
+                self._turn(pending, deadline, "cannot be sent")
         return pending
 
     def wait(self, pending: Pending) -> Reply:
@@ -157,7 +157,7 @@ class Client(Calls, Exchange):
             deadline = self._deadline()
             try:
                 while pending.reply is None:
-                    self._turn(pending.name, deadline, "has no reply")
+                    self._turn(pending, deadline, "has no reply")
             except BaseException:
                 self._abandon(pending)
                 raise
@@ -172,12 +172,12 @@ class Client(Calls, Exchange):
     def _deadline(self) -> float | None:
         return None if self.timeout is None else time.monotonic() + self.timeout
 
-    def _turn(self, name: str, deadline: float | None, late: str) -> None:
+    def _turn(self, pending: Pending, deadline: float | None, late: str) -> None:
         """Wait for something to arrive, or for room to send, and take it. Raises TransportError past the deadline."""
-        self._check_open(name)
+        self._check_open(pending)
         remaining = None if deadline is None else deadline - time.monotonic()
         if remaining is not None and remaining <= 0:
-            raise self._late(name, late)
+            raise self._late(pending, late)
         if self._twin is None and not self._main.queue:
             self._arm(remaining)
             self._read(self._main, wait=True)

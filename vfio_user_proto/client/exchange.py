@@ -177,9 +177,9 @@ class Exchange(ABC):
     def _lines(self) -> list[Line]:
         return [self._main] if self._twin is None else [self._main, self._twin]
 
-    def _check_open(self, waiting_for: str = "") -> None:
+    def _check_open(self, waiting_for: Pending | None = None) -> None:
         if self._ended:
-            before = f" before it answered {waiting_for}" if waiting_for else ""
+            before = f" before it answered {waiting_for.name}" if waiting_for else ""
             raise TransportError(f"the connection has ended: {self._ended}{before}")
 
     def _start(self, command: int, payload: Record | None, fds: Sequence[int], no_reply: bool) -> Pending:
@@ -214,21 +214,32 @@ class Exchange(ABC):
         with suppress(*[] if line is self._main else [TransportError]):
             line.push()
 
-    def _late(self, name: str, what: str = "has no reply") -> TransportError:
-        return TransportError(f"{name} {what} within {self.timeout:g} s")
+    def _late(self, pending: Pending, what: str) -> TransportError:
+        return TransportError(f"{pending.name} {what} within {self.timeout:g} s")
 
     def _read(self, line: Line, *, wait: bool = False) -> bool:
-        """Take what one read gives; says whether there was anything. Raises RemoteProtocolError and TransportError."""
+        """Take a message, or what is there of it; says whether there was anything.
+
+        Raises RemoteProtocolError and TransportError.
+        """
+        stream, engine = line.stream, line.engine
         try:
-            got = line.stream.read(line.engine.wanted, wait=wait)
+            got = stream.read(engine.wanted, wait=wait)
             if got is None:
                 return False
-            line.engine.receive(*got)
+            engine.receive(*got)
+            event = engine.next_event()
+            if event is None:  # what follows a header is there already, mostly
+                rest = stream.read(engine.wanted, wait=False)
+                if rest is not None:
+                    engine.receive(*rest)
+                    event = engine.next_event()
         except RemoteProtocolError as problem:
             self._end(str(problem))
             raise
-        while (event := line.engine.next_event()) is not None:
+        while event is not None:
             self._take(line, event)
+            event = engine.next_event()
         return True
 
     def _take(self, line: Line, event: Event) -> None:
