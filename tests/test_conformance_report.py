@@ -91,6 +91,44 @@ def test_text_names_the_evidence_and_cuts_what_is_long() -> None:
     assert max(map(len, told.splitlines())) < 500
 
 
+def found(ident: str, outcome: Outcome, reason: str, broken: str = "dma-map.overlap") -> Result:
+    return Result(ident, broken, "", "must", outcome, reason)
+
+
+def test_text_tells_the_worst_first_and_what_is_wrong_in_one_way_once() -> None:
+    findings = (
+        found("dma-map/a", Outcome.FAIL, "EINVAL"),
+        found("dma-map/b", Outcome.FAIL, "carried out"),
+        found("header/c", Outcome.CRASH, "died", "header.echo"),
+        found("dma-map/d", Outcome.FAIL, "EINVAL"),
+        found("header/e", Outcome.FAIL, "EINVAL", "header.echo"),
+    )
+    lines = text.render(Report("t", "", False, findings, 0.0)).splitlines()
+
+    titles = [line for line in lines if line.startswith(("fail ", "crash "))]
+    assert titles == [
+        "crash header/c: died",
+        "fail dma-map/a: EINVAL",
+        "fail dma-map/b: carried out",
+        "fail header/e: EINVAL",
+    ]
+    assert lines[lines.index("fail dma-map/a: EINVAL") + 6] == "  so too    dma-map/d"
+    start = lines.index("what was not kept, the worst first:")
+    assert lines[start + 1 : start + 4] == [
+        "  must      header.echo: 1 crash, 1 fail",
+        "  must      dma-map.overlap: 3 fail",
+        "",
+    ]
+    assert lines[-1] == "not conforming: 5 findings"
+
+
+def test_text_says_how_to_have_more_cases_run() -> None:
+    left_out = found("dma-map/a", Outcome.REFUSED_SAFETY, "needs --allow irq")
+
+    told = text.render(Report("t", "", False, (*RESULTS[:1], left_out), 0.0)).splitlines()
+    assert told[-2:] == ["1 case left out for safety: see --allow and --profile", "conforming"]
+
+
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
 

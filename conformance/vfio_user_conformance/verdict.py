@@ -51,6 +51,16 @@ _MEANINGS = {
 EXECUTED = frozenset(Outcome) - {Outcome.NOT_APPLICABLE, Outcome.NOT_REACHED, Outcome.REFUSED_SAFETY, Outcome.ERROR}
 FAILING = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.DESYNC, Outcome.NOT_REACHED, Outcome.ERROR})
 FINDINGS = FAILING | {Outcome.DEVIATION}
+# What is told first.
+_WORST = (
+    Outcome.CRASH,
+    Outcome.HANG,
+    Outcome.DESYNC,
+    Outcome.FAIL,
+    Outcome.NOT_REACHED,
+    Outcome.ERROR,
+    Outcome.DEVIATION,
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,9 @@ class Report:
 
     @property
     def findings(self) -> list[Result]:
-        return [result for result in self.results if result.finding(self.strict)]
+        """What counts against the target, the worst first."""
+        counting = (result for result in self.results if result.finding(self.strict))
+        return sorted(counting, key=lambda result: _WORST.index(result.outcome))
 
     @property
     def counts(self) -> dict[Outcome, int]:

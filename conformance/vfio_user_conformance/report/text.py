@@ -1,8 +1,15 @@
-"""The report for people at a terminal: quiet when all is well, five lines per finding."""
+"""The report for people at a terminal: quiet when all is well; the worst first, five lines for all that is wrong in one way.
+
+At the end, where a terminal stands, there is what was broken, in short.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 
 from vfio_user_conformance import coverage
 from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import Outcome, Report, Result
+from vfio_user_conformance.words import plural
 
 _LONGEST = 400
 _RED, _GREEN, _YELLOW = "31", "32", "33"
@@ -11,11 +18,15 @@ _RED, _GREEN, _YELLOW = "31", "32", "33"
 def render(report: Report, *, again: str = "vfio-user conformance server", color: bool = False) -> str:
     """The report; ``again`` is the command that runs a case once more, before its options."""
     lines = [report.about, ""]
+    alike = defaultdict[tuple[str, str, str], list[Result]](list)
     for result in report.findings:
-        replayed = result.evidence and report.side == "server"
-        once_more = again if result.script else f"{again} --select {result.ident}"
-        repeat = f"vfio-user conformance replay {result.evidence}" if replayed else once_more
-        lines += [*_finding(result, repeat, color), ""]
+        alike[result.outcome, _broken(result), result.reason].append(result)
+    for results in alike.values():
+        first = results[0]
+        replayed = first.evidence and report.side == "server"
+        once_more = again if first.script else f"{again} --select {first.ident}"
+        repeat = f"vfio-user conformance replay {first.evidence}" if replayed else once_more
+        lines += [*_finding(results, repeat, color), ""]
     deviations = [one for one in report.results if one.outcome is Outcome.DEVIATION and not one.known]
     if deviations and not report.strict:
         lines += [f"{_paint('deviation', _YELLOW, color)} {one.ident}: {_short(one.reason)}" for one in deviations] + [
@@ -23,13 +34,17 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
         ]
     if report.stale:
         lines += [f"{_paint('known findings', _RED, color)} {line}" for line in report.stale] + [""]
-    lines += [coverage.totals(coverage.of_run(report.results, report.side)), report.totals]
+    if len(alike) > 1:
+        lines += ["what was not kept, the worst first:", *_summary(report.findings), ""]
+    lines += [coverage.totals(coverage.of_run(report.results, report.side)), report.totals, *_left_out(report)]
     lines.append(_paint(report.verdict, _RED if report.status else _GREEN, color))
     return "\n".join(lines) + "\n"
 
 
-def _finding(result: Result, repeat: str, color: bool) -> list[str]:
-    broken = REQUIREMENTS[result.broken or result.requirement]
+def _finding(results: Sequence[Result], repeat: str, color: bool) -> list[str]:
+    """The first of several results that are wrong in the same way, and the names of the others."""
+    result = results[0]
+    broken = REQUIREMENTS[_broken(result)]
     sent = result.steps or (_short(result.stimulus),)
     return [
         f"{_paint(result.outcome, _RED, color)} {result.ident}: {_short(result.reason)}",
@@ -38,7 +53,28 @@ def _finding(result: Result, repeat: str, color: bool) -> list[str]:
         f"  expected  {_short(result.expected)}",
         f"  came      {_short(result.came) or 'nothing'}",
         f"  again     {repeat}",
+        *([f"  so too    {', '.join(each.ident for each in results[1:])}"] if results[1:] else []),
     ]
+
+
+def _summary(findings: Sequence[Result]) -> Iterator[str]:
+    """A line for each requirement: how often it was broken, and in which way."""
+    ways = defaultdict[str, Counter[str]](Counter)
+    for result in findings:
+        ways[_broken(result)][result.outcome] += 1
+    for ident, counts in ways.items():
+        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        yield f"  {REQUIREMENTS[ident].level:9} {ident}: {told}"
+
+
+def _left_out(report: Report) -> list[str]:
+    """How to have the cases run that were not allowed."""
+    count = report.counts.get(Outcome.REFUSED_SAFETY)
+    return [f"{plural(count, 'case')} left out for safety: see --allow and --profile"] if count else []
+
+
+def _broken(result: Result) -> str:
+    return result.broken or result.requirement
 
 
 def _short(text: str) -> str:
