@@ -107,6 +107,14 @@ def test_process_that_ignores_sigterm_is_killed(no_leak: None) -> None:
             "print(\"thread 'main' panicked at src/main.rs:3:5\"); raise SystemExit(101)",
             "(panicked at src/main.rs:3:5)",
         ),
+        (
+            "print('prog: ../a.c:3: f: Assertion `b == c\\' failed.'); raise SystemExit(1)",
+            "(../a.c:3: f: Assertion `b == c' failed)",
+        ),
+        (
+            "print('Assertion failed: b == c (a.c: f: 3)'); raise SystemExit(1)",
+            "(Assertion failed: b == c (a.c: f: 3))",
+        ),
     ],
 )
 def test_process_that_ends_early_is_explained(no_leak: None, program: str, text: str) -> None:

@@ -21,8 +21,8 @@ from vfio_user_proto.errors import TargetError, TransportError, UsageError
 _INTERVAL: Final = 0.005
 # Seconds that a server which listens gets to accept a connection where others wait for that before.
 ACCEPTING: Final = 10.0
-# How sanitizers and languages say what they found, from what says most to what says least; of a Python traceback it is the
-# last line.
+# How sanitizers, languages and assertions say what they found, from what says most to what says least; of a Python traceback it
+# is the last line.
 _REPORTS: Final = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
@@ -32,6 +32,8 @@ _REPORTS: Final = tuple(
         r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)",
         r"ERROR: (\w+Sanitizer: [\w-]+)",
         r"WARNING: (ThreadSanitizer: [\w -]+)",
+        r"(\S+:\d+: .*Assertion .* failed)",
+        r"^(Assertion failed: .*)",
     )
 )
 
