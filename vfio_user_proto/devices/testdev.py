@@ -104,6 +104,8 @@ MSIX_TABLE, MSIX_PENDING, SCRATCH = 0x400, 0x440, 0x800
 _WORKING: Final = (DeviceState.RUNNING, DeviceState.PRE_COPY)
 # Bytes of BAR0 that keep what is written to them.
 _MEMORY: Final = ((ADDRESS, GO), (PATTERN, VECTOR + 4), (MSIX_TABLE, MSIX_PENDING), (SCRATCH, 4096))
+# What the regions with doorbells and windows hold at the start.
+_AT_START: Final = bytes((at * 7 + at // 256) & 0xFF for at in range(4096))
 
 
 class TestDevice(Device):
@@ -147,7 +149,6 @@ class TestDevice(Device):
             migration=MigrationFlags.STOP_COPY | MigrationFlags.PRE_COPY,
         )
         self._host: Host | None = None
-        self._bar0, self._ram = bytearray(4096), bytearray(RAM_SIZE)
         self.reset()
 
     def attach(self, host: Host) -> None:
@@ -185,10 +186,9 @@ class TestDevice(Device):
 
     def reset(self) -> None:
         self.config.reset()
-        for memory in (self._bar0, self._ram):
-            memory[:] = bytes(len(memory))
+        self._bar0, self._ram = bytearray(4096), bytearray(RAM_SIZE)
         for windows in self._windows.values():
-            windows[:] = bytes((at * 7 + at // 256) & 0xFF for at in range(len(windows)))
+            windows[:] = _AT_START[: len(windows)]
         self._bar0[:4] = IDENTITY
         self._set(PATTERN, 3)
         self._set(VECTOR, NO_VECTOR)
