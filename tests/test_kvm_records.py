@@ -71,6 +71,7 @@ def shadow(offset: int = 0, kind: IoFdType = IoFdType.IOEVENTFD_SHADOW, memory: 
         ([ioregion(0, 8), event(4)], "sub-regions 0 and 1 claim"),
         ([ioregion(4), ioregion(0, 8)], "sub-regions 0 and 1 claim"),
         ([ioregion(4, 0), ioregion(4, 0)], "sub-regions 0 and 1 claim"),
+        ([event(at, 1) for at in range(1001)], "1001 sub-regions are more than the 1000 that are used"),
     ],
 )
 def test_records_that_contradict_something_are_refused(

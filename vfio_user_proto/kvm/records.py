@@ -19,6 +19,8 @@ from vfio_user_proto.messages import (
 
 _KNOWN: Final = IoeventfdFlags.DATAMATCH | IoeventfdFlags.PIO
 _KNOWN_OF_IOREGION: Final = IoregionFlags.PIO | IoregionFlags.POSTED_WRITES
+# Each record is compared with each other one, and KVM has room for no more devices on its buses (NR_IOBUS_DEVS).
+MOST: Final = 1000
 
 
 def shadow_of(entry: SubRegion) -> ShadowIoeventfdSubRegion | None:
@@ -54,6 +56,8 @@ def why_unusable(entry: SubRegion) -> str:
 def check(io_fds: IoFds, size: int, *, ports: bool) -> None:
     """Raise RemoteProtocolError for records that cannot be right in a region of ``size`` bytes in that space."""
     usable = [(number, entry) for number, entry in enumerate(io_fds.sub_regions) if not why_unusable(entry)]
+    if len(usable) > MOST:
+        raise RemoteProtocolError(f"{len(usable)} sub-regions are more than the {MOST} that are used")
     for number, entry in usable:
         problem = _problem(entry, size, ports) or _problem_of_fds(entry, io_fds.fds)
         if problem:
