@@ -1,15 +1,21 @@
-"""The report for browsers: a list with a filter, and for each case a page with its messages, each byte marked by its field."""
+"""The report for browsers: a list with a filter, findings on top, and for each case a page with its messages, each byte marked
+by its field."""
 
 from vfio_user_conformance import coverage
 from vfio_user_conformance.report.hexview import message
 from vfio_user_conformance.report.page import button, clean, page, table
 from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import Report, Result
+from vfio_user_conformance.words import plural
+
+# Of a longer conversation only so many messages at either end are shown.
+_SHOWN = 20
 
 
 def render(report: Report) -> str:
     """The page; its address followed by # and the name of a case is the page of that case."""
     every = "all cases"
+    rows = [*report.findings, *(result for result in report.results if not result.finding(report.strict))]
     buttons = [button("", len(report.results), every)]
     buttons += [button(outcome, count, outcome.meaning) for outcome, count in report.counts.items()]
     troubles = "".join(f'<p class="bad">{clean(line)}</p>\n' for line in report.troubles)
@@ -21,7 +27,7 @@ def render(report: Report) -> str:
         f"vfio-user conformance of {report.target}",
         head,
         "\n".join(buttons),
-        table("cases", ("class", "case", "requirement", "what was wrong, or seen"), map(_row, report.results)),
+        table("cases", ("class", "case", "requirement", "what was wrong, or seen"), map(_row, rows)),
         "\n".join(map(_article, report.results)),
     )
 
@@ -84,5 +90,14 @@ def _article(result: Result) -> str:
     return (
         f'<article id="{ident}"><nav aria-label="cases"><a href="#">all cases</a><a rel="prev" href="#" hidden>previous</a>'
         f'<a rel="next" href="#" hidden>next</a></nav>\n<h2>{_class(result)} {ident}</h2>\n<dl>{told}</dl>\n'
-        f"{''.join(map(message, result.messages))}{stderr}</article>"
+        f"{_conversation(result)}{stderr}</article>"
     )
+
+
+def _conversation(result: Result) -> str:
+    """The messages of a case; a flood of them is cut in the middle."""
+    messages = result.messages
+    if len(messages) <= 2 * _SHOWN:
+        return "".join(map(message, messages))
+    left_out = f'<p class="quiet">… {plural(len(messages) - 2 * _SHOWN, "message")} more</p>'
+    return "".join([*map(message, messages[:_SHOWN]), left_out, *map(message, messages[-_SHOWN:])])
