@@ -295,3 +295,14 @@ def test_unknown_fault_names_the_nearest(tmp_path: Path) -> None:
     end = run("serve", "--socket-path", str(tmp_path / "x"), "--fault", "version-no-reply-hang")
     assert (end.returncode, end.stderr.count("\n")) == (2, 1)
     assert end.stderr.startswith("vfio-user: no fault 'version-no-reply-hang'; did you mean version-no-reply-hangs")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["decode", "--json", "0100 0d00 10000000 00000000 00000000"], ["encode", '{"command": 13}']]
+)
+def test_output_that_is_full_is_said(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        end = subprocess.run(
+            [*VFIO_USER, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=20
+        )
+    assert (end.returncode, end.stderr) == (2, "vfio-user: standard output: No space left on device\n")

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -27,6 +28,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "bench": ("vfio_user_proto.cli.bench", "measure what the mechanisms cost"),
 }
 
+# What a file without room says; of other files than standard output it is a UsageError already.
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``vfio-user``; returns its exit status.
@@ -43,13 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone; what is still in the buffer must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone.
+        _drop_output()
         return 0
     except VfioUserError as problem:
         print(f"vfio-user: {problem}", file=sys.stderr)
         return 3 if isinstance(problem, (TargetError, TransportError)) else 2
+    except OSError as problem:
+        if problem.errno not in _FULL:
+            raise
+        _drop_output()
+        print(f"vfio-user: standard output: {problem.strerror}", file=sys.stderr)
+        return 2
     return status
+
+
+def _drop_output() -> None:
+    """Give up standard output, whose buffer is written once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
