@@ -54,9 +54,9 @@ def run_doorbell(options: argparse.Namespace) -> int:
 
 def _connect(options: argparse.Namespace, stack: ExitStack) -> unix.Stream:
     """A connection to the server that is meant. Raises TargetError and TransportError."""
-    if options.socket:
+    if options.socket is not None:
         return unix.connect(options.socket, timeout=options.timeout)
-    if options.spawn:
+    if options.spawn is not None:
         return stack.enter_context(launch.spawn(options.spawn, timeout=options.timeout)).connect()
     return stack.enter_context(launch.builtin(["--device", "doorbell"], timeout=options.timeout)).connect()
 
