@@ -20,6 +20,7 @@ from vfio_user_conformance.expect import (
     at_least,
     at_most,
     long,
+    under,
     with_bits,
     without_bits,
 )
@@ -98,8 +99,23 @@ def test_another_errno_is_told_by_name() -> None:
     assert judge(ErrorReply(EEXIST), REFUSAL) == [("the error is EINVAL, not EEXIST", "")]
 
 
-def test_success_where_a_refusal_is_due_breaks_the_requirement_that_asks_for_it() -> None:
-    assert judge(ErrorReply(under="dma-map.overlap"), GOOD) == [("it was carried out, not refused", "dma-map.overlap")]
+def test_what_is_expected_by_the_way_breaks_its_own_requirement() -> None:
+    (refused,) = under("dma-map.overlap", ErrorReply())
+    assert isinstance(refused, Expectation)
+    assert judge(refused, GOOD) == [("it was carried out, not refused", "dma-map.overlap")]
+    assert str(refused) == "an error reply"
+
+
+def test_what_has_a_requirement_of_its_own_keeps_it_by_the_way() -> None:
+    (refused,) = under("dma-map.overlap", ErrorReply())
+    assert isinstance(refused, Expectation)
+    with_payload = judge(refused, came(reply(QUERY, INFO, flags=0x21, error=EINVAL)))
+    assert [requirement for _, requirement in with_payload] == ["header.error-reply-empty"]
+
+
+def test_each_of_several_conditions_on_the_whole_reply_is_told_under_its_requirement() -> None:
+    wholes = (Whole("one", lambda _: "not one", "header.echo"), Whole("two", lambda _: "not two"))
+    assert judge(Reply(whole=wholes), GOOD) == [("not one", "header.echo"), ("not two", "")]
 
 
 def test_a_missing_reply_is_told_as_such() -> None:

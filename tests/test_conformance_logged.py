@@ -5,19 +5,27 @@ from vfio_user_conformance.expect import Asked
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.logged import Report, Start
 from vfio_user_conformance.peer import Received
+from vfio_user_proto import wire
 from vfio_user_proto.messages import Command, DeviceFeatureRequest, Header, HeaderFlags, MessageType
 from vfio_user_proto.wire import Message
 
 K = 4096
 
 
+def broken(report: Report, logged: int, data: bytes) -> set[str]:
+    """What the reply with these data breaks where the log has pages of that size; "" is what the case is about."""
+    header = Header(message_id=1, command=Command.DEVICE_FEATURE, message_size=64, flags=HeaderFlags(MessageType.REPLY))
+    seen = Received(Message(header, DeviceFeatureRequest(data=data), b""))
+    return {
+        each.requirement for each in report.expected(logged).problems(seen, Asked(1, Command.DEVICE_FEATURE), Facts())
+    }
+
+
 def accepts(report: Report, logged: int, bits: set[int]) -> bool:
     """Whether the reply with just these bits is as expected, where the log has pages of that size."""
-    words = max(bits, default=0) // 64 + 1
+    words = max(0, *bits, 8 * report.size - 1) // 64 + 1
     bitmap = sum(1 << bit for bit in bits).to_bytes(words * 8, "little")
-    header = Header(message_id=1, command=Command.DEVICE_FEATURE, message_size=64, flags=HeaderFlags(MessageType.REPLY))
-    seen = Received(Message(header, DeviceFeatureRequest(data=bytes(24) + bitmap), b""))
-    return not report.expected(logged).problems(seen, Asked(1, Command.DEVICE_FEATURE), Facts())
+    return not broken(report, logged, wire.encode_record(report.wanted) + bitmap)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +57,17 @@ def test_bits(place: tuple[int, int], report: tuple[int, int, int], logged: int,
         assert not accepts(wanted, logged, must | {bit})
 
 
+def test_bits_behind_the_range_and_data_of_another_size_break_a_must_of_their_own() -> None:
+    wanted = Report(0x1000, 7 * K)
+    head = wire.encode_record(wanted.wanted)
+
+    assert broken(wanted, K, head + bytes(8)) == set()
+    assert broken(wanted, K, head + (1 << 7).to_bytes(8, "little")) == {"dma-logging.bitmap-outside"}
+    assert broken(wanted, K, head + bytes(16)) == {"dma-logging.report-reply"}
+    assert broken(wanted, K, b"") == {"dma-logging.report-reply"}
+    assert broken(wanted, K, head + (1 << 2).to_bytes(8, "little")) == {""}
+
+
 def test_where_the_text_is_silent_any_bits_are_right() -> None:
     assert accepts(Report(0, 0x4000, silent=True), K, {1, 7})
 
@@ -57,4 +76,6 @@ def test_the_words_say_pages_and_places() -> None:
     assert str(Start(K, ((0x1000, 0x2000),))) == "start a log of 0x1000-byte pages in 0x2000 bytes at 0x1000"
     assert str(Start()) == "start a log of 0x1000-byte pages"
     assert str(Report(0x1000, 0x4000, 2 * K)) == "ask for 0x4000 bytes at 0x1000 in 0x2000-byte pages"
-    assert str(Report(0, 0x4000, K, ((0x1000, 1),)).expected(K)) == "a reply with data with the bits 1"
+    assert str(Report(0, 0x4000, K, ((0x1000, 1),)).expected(K)) == (
+        "a reply with data with the bits 1, the data of the request and 8 bytes, no bits behind them"
+    )

@@ -69,6 +69,11 @@ class Bench:
         if self._hangs == _PATIENCE:
             return result_of(case, Outcome.NOT_REACHED, self.unreachable)
         try:
+            _read_needs(case, self.facts)
+        except NotApplicable as missing:  # nothing is started for it
+            over = _lacking(missing, self.facts)
+            return result_of(case, over.outcome, over.reason)
+        try:
             fresh = self.target.renew()
         except TargetError as error:
             self.unreachable = str(error)
@@ -111,6 +116,21 @@ class _Over(Exception):
         super().__init__(reason)
 
 
+def _read_needs(case: Case, facts: Facts) -> None:
+    """Look up every fact that the case needs or sends. Raises NotApplicable where there is none."""
+    for need in case.needs:
+        need.read(facts)
+    for step in (*case.given, *(() if case.script else case.exchange.steps)):
+        if isinstance(step, Send):
+            step.build(0, facts)
+
+
+def _lacking(missing: NotApplicable, facts: Facts) -> _Over:
+    if facts.incomplete:
+        return _Over(Outcome.NOT_REACHED, f"{missing}, but not all was told ({facts.incomplete})")
+    return _Over(Outcome.NOT_APPLICABLE, str(missing))
+
+
 class _Trial:
     """One run of one case."""
 
@@ -145,9 +165,7 @@ class _Trial:
         except _Over as over:
             return over
         except NotApplicable as missing:
-            if self.bench.facts.incomplete:
-                return _Over(Outcome.NOT_REACHED, f"{missing}, but not all was told ({self.bench.facts.incomplete})")
-            return _Over(Outcome.NOT_APPLICABLE, str(missing))
+            return _lacking(missing, self.bench.facts)
         except OutOfStep as error:
             return self._or_dead(Outcome.DESYNC, str(error))
         except Unanswered as error:
@@ -164,11 +182,6 @@ class _Trial:
         except TargetError as error:
             self.bench.unreachable = str(error)
             raise _Over(Outcome.NOT_REACHED, str(error)) from None
-        for need in case.needs:
-            need.read(self.bench.facts)
-        for step in (*case.given, *(() if case.script else case.exchange.steps)):
-            if isinstance(step, Send):
-                step.build(0, self.bench.facts)  # nothing is sent where a later message lacks a fact
         if case.greet:
             seen = session.greet()
             if not session.negotiated:

@@ -52,6 +52,9 @@ LAYOUTS: Mapping[int, str] = {
 }
 
 
+# The requirement that bytes behind the table break, where that is another one: size tells where the data end.
+TRAILING: Mapping[int, str] = {Command.MIG_DATA_READ: "mig-data-read.length"}
+
 # What every missing reply, and every one too many, breaks.
 UNANSWERED = "header.reply-to-each"
 
@@ -78,8 +81,9 @@ class Reply(Expectation):
     ``fds`` is how many descriptors come with it, None for any number; ``whole`` judges what no single field shows.
     """
 
-    def __init__(self, *, fds: int | None = None, whole: "Whole | None" = None, **fields: Any) -> None:
-        self.fds, self.whole, self.fields = fds, whole, fields
+    def __init__(self, *, fds: int | None = None, whole: "Whole | tuple[Whole, ...]" = (), **fields: Any) -> None:
+        self.fds, self.fields = fds, fields
+        self.wholes = whole if isinstance(whole, tuple) else (whole,)
 
     def takes(self, seen: Seen) -> bool:
         return isinstance(seen, Received) and not seen.message.is_error
@@ -95,7 +99,7 @@ class Reply(Expectation):
             return [*found, Problem(f"the payload does not decode: {seen.problem}", LAYOUTS.get(asked.command, ""))]
         if message.trailing:
             text = f"the reply has {plural(len(message.trailing), 'byte')} more than its table"
-            found.append(Problem(text, LAYOUTS.get(asked.command, "")))
+            found.append(Problem(text, TRAILING.get(asked.command, LAYOUTS.get(asked.command, ""))))
         if self.fds is not None and self.fds != len(seen.fds):
             found.append(Problem(f"{plural(len(seen.fds), 'descriptor')} came, not {self.fds}"))
         values = message.payload.as_dict() if message.payload is not None else {}
@@ -104,28 +108,22 @@ class Reply(Expectation):
                 found.append(Problem(f"the reply has no {name}", LAYOUTS.get(asked.command, "")))
             elif not _fits(wanted, values[name], facts):
                 found.append(Problem(f"{name} is {shown(values[name])}, not {shown(resolve(wanted, facts))}"))
-        if self.whole is not None and (text := self.whole.problem(seen)):
-            found.append(Problem(text, self.whole.under))
+        found += [Problem(text, each.under) for each in self.wholes if (text := each.problem(seen))]
         return found
 
     def __str__(self) -> str:
         parts = [f"{name} {shown(value)}" for name, value in self.fields.items()]
         if self.fds is not None:
             parts.append(plural(self.fds, "descriptor"))
-        if self.whole is not None:
-            parts.append(self.whole.words)
+        parts += [each.words for each in self.wholes]
         return f"a reply{' with ' if parts else ''}{', '.join(parts)}"
 
 
 @dataclass(frozen=True)
 class ErrorReply(Expectation):
-    """A refusal: the header alone, with the Error bit; ``errno`` is the number it must carry, 0 for any.
-
-    ``under`` is the requirement that demands a refusal at all, where that is not the case's own.
-    """
+    """A refusal: the header alone, with the Error bit; ``errno`` is the number it must carry, 0 for any."""
 
     errno: int = 0
-    under: str = ""
 
     def takes(self, seen: Seen) -> bool:
         return isinstance(seen, Received) and seen.message.is_error
@@ -140,7 +138,7 @@ class ErrorReply(Expectation):
                     *found,
                     Problem(f"the error is {errno_name(number)}, and the Error bit is clear", "header.error-bit"),
                 ]
-            return [*found, Problem("it was carried out, not refused", self.under)]
+            return [*found, Problem("it was carried out, not refused")]
         if self.errno and seen.message.header.error != self.errno:
             found.append(Problem(f"the error is {errno_name(seen.message.header.error)}, not {errno_name(self.errno)}"))
         return found
@@ -243,23 +241,62 @@ class AfterCheck:
 
 @dataclass(frozen=True)
 class Released(AfterCheck):
-    """Nobody but us holds the descriptor any more; ``at_once`` where that is so before the reply comes.
-
-    ``under`` is the requirement that it belongs to, where that is not the case's own.
-    """
+    """Nobody but us holds the descriptor any more; ``at_once`` where that is so before the reply comes."""
 
     descriptor: Descriptor
     at_once: bool = False
-    under: str = ""
 
     def check(self, session: "Session") -> list[Problem]:
         seconds = 0.0 if self.at_once else session.timing.release
         if session.handle(self.descriptor).wait_released(seconds):
             return []
-        return [Problem(f"{self.descriptor} is still held{' after the reply' if self.at_once else ''}", self.under)]
+        return [Problem(f"{self.descriptor} is still held{' after the reply' if self.at_once else ''}")]
 
     def __str__(self) -> str:
         return f"{self.descriptor} let go of{' before the reply' if self.at_once else ''}"
+
+
+@dataclass(frozen=True)
+class _Under(Expectation):
+    """An expectation that belongs to another requirement than the case's own."""
+
+    requirement: str
+    expected: Expectation
+
+    def takes(self, seen: Seen) -> bool:
+        return self.expected.takes(seen)
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return _filed(self.requirement, self.expected.problems(seen, asked, facts))
+
+    def __str__(self) -> str:
+        return str(self.expected)
+
+
+@dataclass(frozen=True)
+class _CheckUnder(AfterCheck):
+    """A check that belongs to another requirement than the case's own."""
+
+    requirement: str
+    expected: AfterCheck
+
+    def check(self, session: "Session") -> list[Problem]:
+        return _filed(self.requirement, self.expected.check(session))
+
+    def __str__(self) -> str:
+        return str(self.expected)
+
+
+def _filed(requirement: str, problems: list[Problem]) -> list[Problem]:
+    return [each if each.requirement else each._replace(requirement=requirement) for each in problems]
+
+
+def under(requirement: str, *expected: Expectation | AfterCheck) -> tuple[Expectation | AfterCheck, ...]:
+    """What is expected by the way: where it is wrong it breaks ``requirement``, not the case's own."""
+    return tuple(
+        _Under(requirement, each) if isinstance(each, Expectation) else _CheckUnder(requirement, each)
+        for each in expected
+    )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from vfio_user_conformance.acting import Completed, Transfer
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.cases.dma_logging import STOP, K, report, start
-from vfio_user_conformance.expect import Is, Reply
+from vfio_user_conformance.cases.dma_logging import STOP, K, data_of, layout, report, start
+from vfio_user_conformance.expect import Is, Reply, Whole
 from vfio_user_conformance.facts import DMA_LOGGING, DMA_WRITE, Fact, Facts
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Send, Step, exchange, listed
@@ -53,29 +53,53 @@ class Report:
 
     @property
     def message(self) -> Send:
-        wanted = FeatureDmaLoggingReport(iova=self.iova, length=self.length, page_size=self.page_size)
-        size = -(-self.length // self.page_size // 64) * 8
-        return report(wanted, 8 + HEAD + size + 64)
+        return report(self.wanted, 8 + HEAD + self.size + 64)
+
+    @property
+    def wanted(self) -> FeatureDmaLoggingReport:
+        return FeatureDmaLoggingReport(iova=self.iova, length=self.length, page_size=self.page_size)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bitmap."""
+        return -(-self.length // self.page_size // 64) * 8
+
+    @property
+    def pages(self) -> int:
+        return -(-self.length // self.page_size)
 
     def expected(self, logged: int) -> Reply:
         """What the reply has to be where the log has pages of ``logged`` bytes."""
         must, may = set(self._pages(1)), set(self._pages(logged))
 
         def test(came: bytes) -> bool:
-            bits = set(_bits(came[HEAD:]))
+            bits = {bit for bit in _bits(came[HEAD:]) if bit < self.pages}
             return must <= bits and bits <= may
 
-        words = f"with the bits {_listed(must)}" if must else "without any bit"
-        return Reply() if self.silent else Reply(data=Is(words, test))
+        words = f"with {self.shows}"
+        whole = (
+            layout(self.wanted, self.size),
+            Whole("no bits behind them", self._outside, "dma-logging.bitmap-outside"),
+        )
+        return Reply() if self.silent else Reply(data=Is(words, test), whole=whole)
+
+    @property
+    def shows(self) -> str:
+        """The bits that are due, in words."""
+        pages = set(self._pages(1))
+        return "any bits" if self.silent else f"the bits {_listed(pages)}" if pages else "no bit"
+
+    def _outside(self, seen: Received) -> str:
+        bits = [bit for bit in _bits(data_of(seen)[HEAD:]) if bit >= self.pages]
+        return f"the bits {_listed(bits)} are set, and the range has {self.pages} pages" if bits else ""
 
     def _pages(self, grain: int) -> Iterator[int]:
         """The pages that the writes touch, when each counts as a whole number of ``grain`` bytes."""
-        last = -(-self.length // self.page_size) - 1
         for address, length in self.dirty:
             begin, end = address // grain * grain, -(-(address + length) // grain) * grain
             if begin < self.iova + self.length and end > self.iova:
                 first = max(begin - self.iova, 0) // self.page_size
-                yield from range(first, min((end - 1 - self.iova) // self.page_size, last) + 1)
+                yield from range(first, min((end - 1 - self.iova) // self.page_size + 1, self.pages))
 
     def __str__(self) -> str:
         return f"ask for {self.length:#x} bytes at {self.iova:#x} in {self.page_size:#x}-byte pages"
@@ -122,13 +146,13 @@ def logged(
                     yield Exchange((act,), ())
         yield exchange(STOP, Reply())
 
-    shown = [act.expected(1) for act in acts if isinstance(act, Report)]
+    shown = [act.shows for act in acts if isinstance(act, Report)]
     return Case(
         ident=f"dirty-writes/{what}",
         requirement=requirement,
         given=given,
         stimulus=listed(acts, "; then "),
-        expect=f"success; in the reports {listed(shown, '; then ')}",
+        expect=f"success; in the reports {listed(shown, '; then ')}, and none behind the range",
         script=script,
         needs=(DMA_LOGGING, *needs),
         hazards=frozenset({"migration"}),

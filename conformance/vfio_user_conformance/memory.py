@@ -120,7 +120,7 @@ class NotRead(AfterCheck):
         return [Problem("the device read the memory")]
 
     def __str__(self) -> str:
-        return f"{WasRead(self.pieces)}: not so"
+        return str(WasRead(self.pieces)).removesuffix("read") + "not read"
 
 
 @dataclass(frozen=True)

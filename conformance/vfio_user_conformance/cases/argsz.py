@@ -7,7 +7,7 @@ from vfio_user_conformance.cases.irq_info import ask as ask_irq
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_info import ask as ask_region
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Expectation, Reply, Whole
-from vfio_user_conformance.facts import DMA_LOGGING, IRQ, MIGRATION, WITH_IO_FDS
+from vfio_user_conformance.facts import DMA_LOGGING, IRQ, MIGRATION
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.steps import Send
 from vfio_user_proto.messages import (
@@ -78,13 +78,6 @@ CASES = [
         stimulus=ask_irq(IRQ, 0xFFFFFFFF),
         expect=Reply(argsz=16),
         catches=("irq-info-argsz-largest-refused",),
-    ),
-    Case(
-        ident="argsz/io-fds-fixed-part",
-        requirement="region-io-fds.argsz-too-small",
-        stimulus=Send(DeviceGetRegionIoFdsRequest(argsz=16, index=WITH_IO_FDS)),
-        expect=Reply(sub_regions=(), fds=0),
-        catches=("io-fds-fixed-part-refused",),
     ),
     Case(
         ident="argsz/irq-index-largest",

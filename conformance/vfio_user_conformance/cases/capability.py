@@ -98,15 +98,6 @@ CASES = [
         catches=("max-msg-fds-off-by-one", "max-msg-fds-ignored"),
     ),
     Case(
-        ident="capability/one-descriptor-by-default",
-        requirement="version.max-msg-fds-default",
-        stimulus=(Send(propose({})), ask_io_fds(WITH_IO_FDS)),
-        expect=(Reply(), at_most_fds(1)),
-        greet=False,
-        catches=("max-msg-fds-default-many",),
-        note="libvfio-user efd091b looks at the capability for its twin socket only (lib/libvfio-user.c:627).",
-    ),
-    Case(
         ident="capability/all-by-messages",
         requirement="transport.descriptors-optional",
         stimulus=(

@@ -9,7 +9,7 @@ from vfio_user_conformance.cases.header import CONFIG, INFO, MAPPED, OVERLAP, UN
 from vfio_user_conformance.cases.region_access import PATTERN, write
 from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, RAISE, TRIGGER, set_irqs
 from vfio_user_conformance.descriptors import Descriptor, EventFd, LoneEventFd, Odd, Pipe
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Released, Reply
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Released, Reply, under
 from vfio_user_conformance.facts import NUM_IRQS, SEVERAL
 from vfio_user_conformance.session import PROPOSAL
 from vfio_user_conformance.steps import Disconnect, Send, Step
@@ -18,7 +18,7 @@ from vfio_user_proto.messages import Command, MessageType
 PIPE, BELL = Pipe(), LoneEventFd()
 PIPES = tuple(Pipe() for _ in range(64))
 ASSIGN = set_irqs(EVENTFD | TRIGGER, BELL)
-CLOSED = Released(PIPE, under="security.validate")
+CLOSED = under("security.validate", Released(PIPE))
 
 
 def unasked(what: str, step: Send, expect: Expectation = ANYTHING, *given: Send, greet: bool = True) -> Case:
@@ -28,7 +28,7 @@ def unasked(what: str, step: Send, expect: Expectation = ANYTHING, *given: Send,
         requirement="stream.unexpected-descriptors",
         given=given,
         stimulus=replace(step, fds=(PIPE,)),
-        expect=(expect, CLOSED),
+        expect=(expect, *CLOSED),
         greet=greet,
         catches=(f"descriptor-{what}-kept",),
     )
@@ -40,7 +40,7 @@ def eventfd(
     given: Sequence[Send],
     step: Step | tuple[Step, ...],
     expect: Sequence[Expectation],
-    under: str = "",
+    released: str = "",
 ) -> Case:
     """An eventfd that is of no more use."""
     return Case(
@@ -48,7 +48,7 @@ def eventfd(
         requirement=requirement,
         given=tuple(given),
         stimulus=step,
-        expect=(*expect, Released(BELL, under=under)),
+        expect=(*expect, *under(released or requirement, Released(BELL))),
         hazards=HAZARDS,
         catches=(f"descriptor-{what}-kept",),
     )
@@ -79,7 +79,7 @@ CASES = [
         ident="descriptors/sixty-four",
         requirement="stream.unexpected-descriptors",
         stimulus=Send(request(0x10000), fds=PIPES),
-        expect=(ANYTHING, Released(PIPES[-1], under="security.validate")),
+        expect=(ANYTHING, *under("security.validate", Released(PIPES[-1]))),
         catches=("descriptor-sixty-four-kept",),
     ),
     eventfd(

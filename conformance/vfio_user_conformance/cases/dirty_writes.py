@@ -105,7 +105,7 @@ CASES = [
     scope("several-pages", Start(), *writes(FIVE), all_of(FIVE), fault="dirty-end-counted-too"),
     logged(
         "behind-the-range",
-        "dma-logging.bitmap-outside",
+        "dma-logging.bitmap-order",
         Start(),
         *writes(P7),
         Report(BASE, 7 * K),
@@ -123,7 +123,7 @@ CASES = [
     ),
     logged(
         "range-over-two-mappings",
-        "dma-logging.report-reply",
+        "dma-logging.scope",
         Start(),
         *writes(P14, N2),
         Report(BASE, 32 * K, K, (P14, N2)),

@@ -16,7 +16,7 @@ SEALED = Memfd(PAGE, seals=fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SE
 
 def kind(what: str, passed: Descriptor, *, seen: bool = False) -> Case:
     """A descriptor that is no memory; where its end is ``seen``, it is to be let go of, mapped or not."""
-    closed = (Released(passed, under="security.validate"),) if seen else ()
+    closed = (Released(passed),) if seen else ()
     return Case(
         ident=f"dma-files/{what}",
         requirement="security.validate",

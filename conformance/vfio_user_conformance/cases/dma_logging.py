@@ -4,12 +4,15 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.feature import GET, PROBE, SET, feature
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.expect import ANYTHING, REFUSED, ErrorReply, Expectation, Is, Reply
+from vfio_user_conformance.expect import ANYTHING, REFUSED, ErrorReply, Expectation, Is, Reply, Whole
 from vfio_user_conformance.facts import DMA_LOGGING
+from vfio_user_conformance.peer import Received
 from vfio_user_conformance.steps import Send
+from vfio_user_conformance.words import plural, shown
 from vfio_user_proto import wire
 from vfio_user_proto.messages import (
     DeviceFeature,
+    DeviceFeatureRequest,
     DmaLoggingRange,
     FeatureDmaLoggingReport,
     FeatureDmaLoggingStart,
@@ -56,9 +59,27 @@ def started(data: bytes) -> Reply:
 
 def bitmap(wanted: FeatureDmaLoggingReport, size: int) -> Reply:
     """The reply to a report: its request, and so many bytes."""
+    return Reply(whole=layout(wanted, size))
+
+
+def layout(wanted: FeatureDmaLoggingReport, size: int) -> Whole:
+    """The data of a reply to ``wanted``: those of the request, and ``size`` bytes."""
     head = wire.encode_record(wanted)
-    test = Is(f"of the request and {size} bytes", lambda came: came[:24] == head and len(came) == 24 + size)
-    return Reply(data=test)
+
+    def problem(seen: Received) -> str:
+        data = data_of(seen)
+        if data[: len(head)] != head:
+            return f"the data do not begin with those of the request but are {shown(data)}"
+        came = len(data) - len(head)
+        return "" if came == size else f"the bitmap has {plural(came, 'byte')}, not {size}"
+
+    return Whole(f"the data of the request and {size} bytes", problem, "dma-logging.report-reply")
+
+
+def data_of(seen: Received) -> bytes:
+    """The data of a reply that decoded."""
+    assert isinstance(seen.message.payload, DeviceFeatureRequest)
+    return seen.message.payload.data
 
 
 def logging(
@@ -153,7 +174,7 @@ CASES = [
     ),
     logging(
         "report-two-mappings",
-        "dma-logging.report-reply",
+        "dma-logging.scope",
         (
             (Send(request(0x100000 + PAGES * K, PAGES * K), fds=(Memfd(PAGES * K),)), Reply()),
             STARTED,

@@ -16,7 +16,7 @@ from vfio_user_conformance.cases.dma_messages import (
     proposal,
 )
 from vfio_user_conformance.cases.server_dma import BASE, WHATEVER
-from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, HangUp, Reply
+from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, HangUp, Reply, under
 from vfio_user_conformance.facts import DMA_READ, DMA_WRITE
 from vfio_user_conformance.steps import Afresh, Exchange, Send, exchange
 from vfio_user_conformance.story import story
@@ -31,7 +31,7 @@ DONE: dict[str, tuple[AfterCheck, ...]] = {"write": (Completed(), WRITTEN), "rea
 
 def again(step: Transfer) -> Exchange:
     """The same transfer once more, answered right."""
-    return exchange((SERVED, step), (Reply(), *DONE[step.operation]))
+    return exchange((SERVED, step), under("dma-map.without-descriptor", Reply(), *DONE[step.operation]))
 
 
 def refused(

@@ -1,7 +1,7 @@
 """Header and framing: what holds for every message, whatever its command."""
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, NoReply, Reply
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, NoReply, Reply, under
 from vfio_user_conformance.steps import Send, Together
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import (
@@ -20,7 +20,7 @@ CONFIG = DeviceGetRegionInfoRequest(argsz=0x1000, index=7)
 MAPPED = DmaMapRequest(flags=DmaMapFlags.READABLE, address=0x10000, size=0x2000)
 # What every server has to refuse: a part of what is mapped already.
 OVERLAP = MAPPED.replace(size=0x1000)
-REFUSAL = ErrorReply(under="dma-map.overlap")
+REFUSAL = under("dma-map.overlap", ErrorReply())
 UNKNOWN = 0xFFF0
 # A payload that is a command itself: a server that loses its place in the stream answers it.
 BAIT = craft(Command.DEVICE_GET_INFO, INFO, message_id=0x7777)

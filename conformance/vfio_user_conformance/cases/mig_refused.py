@@ -15,7 +15,7 @@ from vfio_user_conformance.cases.mig_state import (
     in_state,
     to,
 )
-from vfio_user_conformance.expect import REFUSED, ErrorReply, Is, Reply
+from vfio_user_conformance.expect import REFUSED, ErrorReply, Is, Reply, under
 from vfio_user_conformance.facts import PRE_COPY, Facts
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.steps import Exchange, Script, exchange
@@ -24,6 +24,7 @@ from vfio_user_proto.messages import DeviceFeature, DeviceState, FeatureMigDevic
 
 WRONG = (S.ERROR, S.RUNNING_P2P, S.PRE_COPY_P2P, 8, 0xFFFFFFFF)
 NO_ERROR = Reply(data=Is("that do not say ERROR", lambda data: len(data) == 8 and any(data[:4])))
+REFUSAL = under("mig-state.unsupported", ErrorReply())
 WHOLE = state(S.STOP)
 
 
@@ -33,7 +34,7 @@ def refusals(way: tuple[DeviceState, ...]) -> Script:
     def script(facts: Facts) -> Generator[Exchange, Seen, None]:
         yield exchange((RESET, *map(to, way)), (Reply(),) * (1 + len(way)))
         for wanted in WRONG:
-            yield exchange((to(wanted), NOW), (ErrorReply(under="mig-state.unsupported"), NO_ERROR))
+            yield exchange((to(wanted), NOW), (*REFUSAL, NO_ERROR))
         yield exchange(RESET, Reply())
 
     return script

@@ -194,7 +194,7 @@ CASES = [
     ),
     stream(
         "begun-anew",
-        "mig-data-read.data",
+        "mig-state.arcs",
         begun_anew,
         (
             "read 100 bytes of the state and set STOP; then read and write it from the beginning",

@@ -232,7 +232,7 @@ CASES = [
     ),
     mapping(
         "across-the-end-of-an-area",
-        "read-write.even-if-mapped",
+        "get-region-info.access-flags",
         "read bytes inside and outside by one command",
         "a reply with all of them",
         across_the_end,

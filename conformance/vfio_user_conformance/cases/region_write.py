@@ -159,7 +159,7 @@ CASES = [
     ),
     Case(
         ident="region-write/read-every-place",
-        requirement="read-write.reply-data",
+        requirement="get-region-info.access-flags",
         stimulus="reads of 1, 2, 4 and 8 bytes at each of eight places of the scratch bytes",
         expect="the bytes that were written there",
         script=read_every_place,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from errno import EEXIST
 
-from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, NoReply, Released, Reply
+from vfio_user_conformance.expect import Either, ErrorReply, Expectation, NoReply, Released, Reply, under
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.model.rule import Move, Plan, Rule, Turn, accepted
@@ -88,11 +88,11 @@ class Unmap(Move):
             return world
         done = Reply(fds=0)
         expect = done if found.sure and world.working else Either(done, ErrorReply())
-        released = [] if found.memory is None else [Released(found.memory, at_once=True, under="dma-unmap.released")]
+        released = () if found.memory is None else under("dma-unmap.released", Released(found.memory, at_once=True))
         seen = yield Turn(UNMAP, (send,), (NoReply() if silent else expect,))
         if not silent and not accepted(seen) and found.sure:
             return world
-        checks: tuple[AfterCheck, ...] = tuple(released) if silent or accepted(seen) else ()
+        checks = released if silent or accepted(seen) else ()
         yield Turn(UNMAP, (), checks)
         return unmapped(world, found)
 
