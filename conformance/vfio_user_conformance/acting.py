@@ -11,7 +11,7 @@ from vfio_user_conformance.facts import NO_DMA, Facts, NotApplicable, resolve
 from vfio_user_conformance.recipes import ALGORITHMS, Dma, Poke, Register
 from vfio_user_conformance.session import Gone, NotReached, Session
 from vfio_user_conformance.steps import Send
-from vfio_user_conformance.words import shown
+from vfio_user_conformance.words import plural, shown
 from vfio_user_proto.messages import Command, RegionReadReply, RegionReadRequest, RegionWriteRequest
 
 Operation = Literal["write", "read"]
@@ -41,7 +41,7 @@ class Transfer:
         _do(session, recipe(session.facts, self.operation).steps, self.address, self.length)
 
     def __str__(self) -> str:
-        return f"make the device {self.operation} {self.length:#x} bytes at {self.address:#x}"
+        return f"make the device {self.operation} {plural(self.length, 'byte')} at {self.address:#x}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How the target's commands for client memory are answered: right, or wrong in one way; and what these commands must be."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from errno import EFAULT, EINVAL
 
@@ -9,8 +10,8 @@ from vfio_user_conformance.expect import AfterCheck, Problem
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.peer import Peer, Received, type_of
 from vfio_user_conformance.session import Session
-from vfio_user_conformance.steps import Send
-from vfio_user_conformance.words import command_name, said
+from vfio_user_conformance.steps import Send, listed
+from vfio_user_conformance.words import command_name, shown
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import (
@@ -74,11 +75,31 @@ class Answer:
 
     def __str__(self) -> str:
         odd = {name: value for name, value in vars(self).items() if value != getattr(RIGHT, name)}
-        asides = f" after {' and '.join(map(str, odd.pop('asides')))}" if "asides" in odd else ""
-        return f"answer it{f' with {said(odd)}' if odd else ''}{asides}"
+        asides = f" after {listed(odd.pop('asides'), ' and ')}" if "asides" in odd else ""
+        words = [_SWITCHES[name] for name in _SWITCHES if odd.pop(name, False)]
+        words += [_CHANGES[name].format(shown(value)) for name, value in odd.items()]
+        return f"answer it{' with ' if words else ''}{', '.join(words)}{asides}"
 
 
 RIGHT = Answer()
+# What an answer's fields are in words.
+_SWITCHES: Mapping[str, str] = {
+    "narrow": "a count of 4 bytes",
+    "twice": "the same reply twice",
+    "stray": "a reply of another id before it",
+}
+_CHANGES: Mapping[str, str] = {
+    "error": "error {}",
+    "message_id": "an id that is off by {}",
+    "address": "an address that is off by {}",
+    "count": "a count that is off by {}",
+    "lost": "{} bytes fewer than asked for",
+    "cut": "{} bytes missing at its end",
+    "extra": "{} more behind it",
+    "command": "command {}",
+    "kind": "type {}",
+    "cuts": "cuts {}",
+}
 
 
 @dataclass(frozen=True)

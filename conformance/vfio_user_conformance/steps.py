@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vfio_user_conformance.peer import Seen
     from vfio_user_conformance.session import Session
 
+# Of more steps than this the first few and the last one are told.
+_MANY, _SHOWN = 24, 4
+
 _COMMANDS = {record: command for command, record in REQUESTS.items() if record is not None}
 
 
@@ -83,13 +86,15 @@ class Send:
             words += f" ({said(given)})" if given else ""
         odd = {
             name: getattr(self, name)
-            for name in ("message_id", "body", "flags", "error", "message_size", "extra", "cut", "cuts", "late")
+            for name in ("message_id", "body", "flags", "error", "message_size", "extra", "cut", "cuts")
             if getattr(self, name) not in (None, b"", 0, ())
         }
         words += f" with {said(odd)}" if odd else ""
         words += " as a reply" if self.kind == MessageType.REPLY else f" of type {self.kind}" if self.kind else ""
         words += " and No_reply" if self.no_reply else ""
-        return words + (f" and {' and '.join(map(str, self.fds))}" if self.fds else "")
+        return words + (
+            f" and {listed(self.fds, ' and ')}{' with the last piece' if self.late else ''}" if self.fds else ""
+        )
 
 
 def _worth_saying(value: object) -> bool:
@@ -121,7 +126,7 @@ class Raw:
         session.send_raw(self.data, self.fds)
 
     def __str__(self) -> str:
-        return " and ".join([f"the bytes {self.data.hex(' ', 4)}", *map(str, self.fds)])
+        return f"the bytes {self.data.hex(' ', -4)}" + (f" and {listed(self.fds, ' and ')}" if self.fds else "")
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,13 @@ def exchange(
 
 
 def listed(steps: Iterable[object], between: str = "; ") -> str:
-    """Steps in words, those that follow each other and are alike counted."""
+    """Steps in words; those that follow each other and are alike are counted, and of many the middle is left out."""
     groups = [(words, len(list(group))) for words, group in groupby(map(str, steps))]
-    return between.join(words if count == 1 else f"{count} times {words}" for words, count in groups)
+    counted = [words if count == 1 else f"{count} times {words}" for words, count in groups]
+    if len(counted) > _MANY:
+        left_out = sum(count for _, count in groups[_SHOWN:-1])
+        counted = [*counted[:_SHOWN], f"… {left_out} more …", counted[-1]]
+    return between.join(counted)
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
