@@ -185,6 +185,14 @@ def test_wrong_input_gives_one_sentence_and_status_2(
     assert not (form and output.out)
 
 
+def test_a_file_for_wireshark_is_told_from_messages(tmp_path: Path, capsys: Capfd) -> None:
+    path = tmp_path / "x.pcapng"
+    assert cli.main(["decode", craft(13).hex(), "--pcapng", str(path)]) == 0
+
+    assert cli.main(["decode", str(path)]) == 2
+    assert "a pcapng file is for Wireshark" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_a_terminal_gets_colours_unless_it_wants_none(
     variables: dict[str, str], colored: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capfd

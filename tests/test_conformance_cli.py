@@ -61,13 +61,14 @@ def test_a_finding_is_told_and_the_status_is_1(tmp_path: Path) -> None:
 
 
 def test_evidence_is_done_again(tmp_path: Path) -> None:
-    run("server", *FEW, *WRONG, "--evidence", str(tmp_path))
+    told = run("server", *FEW, *WRONG, "--evidence", str(tmp_path)).stdout
     file = str(tmp_path / "dma-unmap.released.jsonl")
 
-    again, fixed = run("replay", file, *WRONG), run("replay", file)
+    again, fixed = run("replay", file, *WRONG), run("replay", file, file)
 
+    assert f"  again     vfio-user conformance replay {' '.join(WRONG)} {file}\n" in told
     assert (again.returncode, "still fail" in again.stdout) == (1, True)
-    assert (fixed.returncode, "fixed: pass" in fixed.stdout) == (0, True)
+    assert (fixed.returncode, fixed.stdout) == (0, f"{file}: fixed: pass\n" * 2)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,9 @@ def test_evidence_is_done_again(tmp_path: Path) -> None:
         (("server", "--fault", "map-offset-refused", "--socket", "x"), 2, "--fault is for the built-in server"),
         (("server", "--json", "/nowhere/x", *FEW), 2, "/nowhere/x: /nowhere is no directory"),
         (("server", "--evidence", "/proc/x", *FEW, *WRONG), 2, "/proc/x: "),
-        (("server", "--timeout-multiplier", "-1"), 2, "--timeout-multiplier"),
+        (("server", "--timeout-multiplier", "-1"), 2, "'-1' is not a number from 0"),
+        (("server", "-j", "0"), 2, "'0' is not one of 1 to 64"),
+        (("server", "--profile", "quux"), 2, "quux: No such file or directory; the suite has builtin, "),
         (("server", "--spawn", "true"), 2, "{socket} must stand"),
         (("server", "--spawn", "/bin/false {socket}"), 3, "exit status 1"),
         (("server", "--spawn", "/nowhere/prog {socket}"), 3, "No such file"),

@@ -92,7 +92,7 @@ def test_text_names_the_evidence_and_cuts_what_is_long() -> None:
 
 
 def found(ident: str, outcome: Outcome, reason: str, broken: str = "dma-map.overlap") -> Result:
-    return Result(ident, broken, "", "must", outcome, reason)
+    return Result(ident, broken, "", "must", outcome, reason, stimulus="a command")
 
 
 def test_text_tells_the_worst_first_and_what_is_wrong_in_one_way_once() -> None:

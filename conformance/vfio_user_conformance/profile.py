@@ -60,7 +60,12 @@ def load(source: str) -> Profile:
     try:
         content = tomllib.loads(path.read_text())
     except OSError as error:
-        raise UsageError(f"{source}: {error.strerror}") from None
+        known = (
+            ""
+            if path == Path(source)
+            else f"; the suite has {', '.join(sorted(p.stem for p in path.parent.glob('*.toml')))}"
+        )
+        raise UsageError(f"{source}: {error.strerror}{known}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: {error}") from None
     try:

@@ -4,35 +4,45 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vfio_user_proto.cli import conformance_client, conformance_model, judged, output, reporting
 from vfio_user_proto.errors import UsageError
 
+_PATTERNS: Final = "a section, the name of a case, or a requirement, with * for anything"
+
 
 def register(subparsers: Any) -> None:
     """Add ``conformance`` to the parser of ``vfio-user``."""
-    parser = subparsers.add_parser("conformance", help="judge a server against the specification", description=__doc__)
+    parser = subparsers.add_parser(
+        "conformance",
+        help="judge a server against the specification",
+        description="Judge a server, or a client, against the specification, and compare what came of it.",
+    )
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _register_server(kinds)
     conformance_client.register(kinds)
     conformance_model.register(kinds)
     listing = kinds.add_parser("list", help="print every case")
-    listing.add_argument("patterns", nargs="*", metavar="PATTERN", help="an ident, its beginning, or a requirement")
+    listing.add_argument("patterns", nargs="*", metavar="PATTERN", help=_PATTERNS)
     listing.add_argument(
         "--requirements", action="store_true", help="every requirement, with its cases or why it has none"
     )
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(run=run_list)
     again = kinds.add_parser(
-        "replay", help="do again what an evidence file holds: 0 fixed, 1 still wrong, 4 impossible"
+        "replay",
+        help="do again what evidence files hold",
+        description="Do again what the files of --evidence, or of fuzz --save, hold: the same bytes, with descriptors of the "
+        "same kind, to the server that is named here, not to the one of the file. Exit status: 0 all fixed, 1 still wrong, 4 "
+        "one that cannot be done again.",
     )
-    again.add_argument("file", metavar="FILE")
+    again.add_argument("files", nargs="+", metavar="FILE")
     judged.add_arguments(again)
     again.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
     again.set_defaults(run=run_replay)
     proof = kinds.add_parser("prove", help="show that each case catches its faults, and the right server passes")
-    proof.add_argument("patterns", nargs="*", metavar="PATTERN")
+    proof.add_argument("patterns", nargs="*", metavar="PATTERN", help=_PATTERNS)
     proof.add_argument("--json", action="store_true", help="every result, as JSON")
     proof.add_argument(
         "--first", action="store_true", help="show instead that what finds a fault first names it; takes long"
@@ -61,8 +71,15 @@ def _register_server(kinds: Any) -> None:
         "given. Exit status: 0 conforming, 1 not conforming, 3 no target, 4 nothing was run.",
     )
     judged.add_arguments(parser)
-    parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these cases")
-    parser.add_argument("--allow", default="", metavar="HAZARD,…", help="reset, irq, migration, write, stress, or all")
+    parser.add_argument(
+        "--select", nargs="+", action="extend", default=[], metavar="PATTERN", help=f"only these cases: {_PATTERNS}"
+    )
+    parser.add_argument(
+        "--allow",
+        default="",
+        metavar="HAZARD,…",
+        help="cases that could hurt a device in use, left out otherwise: reset, irq, migration, write, stress, or all",
+    )
     parser.add_argument(
         "-j", "--jobs", type=_jobs, default=1, metavar="N", help="so many cases at a time, each job with its own target"
     )
@@ -145,13 +162,16 @@ def run_diff(options: argparse.Namespace) -> int:
 
 
 def run_replay(options: argparse.Namespace) -> int:
-    """Do again what an evidence file holds."""
+    """Do again what evidence files hold; 1 where something is still wrong, else 4 where one cannot be done again."""
     from vfio_user_conformance.replay import replay
     from vfio_user_proto.trace import read_capture
 
-    done = replay(read_capture(options.file), judged.bench(options))
-    print(f"{options.file}: {done.text}")
-    return done.status
+    statuses = set()
+    for file in options.files:
+        done = replay(read_capture(file), judged.bench(options))
+        print(f"{file}: {done.text}", flush=True)
+        statuses.add(done.status)
+    return next(status for status in (1, 4, 0) if status in statuses)
 
 
 def run_prove(options: argparse.Namespace) -> int:
@@ -207,7 +227,6 @@ def _prove_first(options: argparse.Namespace) -> int:
 
 
 def _jobs(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 64:
-        raise ValueError(text)
-    return value
+    if not (text.isdecimal() and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of 1 to 64")
+    return int(text)

@@ -179,6 +179,11 @@ def _read(name: str) -> tuple[str, bytes]:
 
 def _file(name: str, data: bytes) -> Iterator[Found]:
     """The messages in the bytes of a file: text, if they can be read as such, else messages themselves."""
+    if data.startswith(pcapng.MAGIC):
+        yield Found(
+            name, problem="a pcapng file is for Wireshark; what is decoded here is its JSON Lines form, or bytes"
+        )
+        return
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --socket, --spawn, --respawn, --fault and --timeout-multiplier."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="a server that runs already")
+    where.add_argument("--socket", metavar="PATH", help="a server that listens already on this path")
     where.add_argument(
         "--spawn", metavar="COMMAND", help="a server to start; {socket} stands for the path to listen on"
     )
     parser.add_argument(
-        "--respawn", choices=("case", "death", "never"), default="case", help="when to start a fresh one"
+        "--respawn",
+        choices=("case", "death", "never"),
+        default="case",
+        help="start a fresh one for each case, after a crash only, or once (case)",
     )
     parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in server, to see it found")
     parser.add_argument(
@@ -80,7 +83,10 @@ def _known_fault(name: str) -> str:
 
 
 def _multiplier(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value <= 1e6:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000000")
     return value

@@ -20,15 +20,23 @@ if TYPE_CHECKING:
 _KINDS: Final = ("json", "junit", "tap", "html", "markdown", "text")
 # The options that make the same run again, of those that a command has.
 _AGAIN: Final = ("socket", "spawn", "listen", "profile", "allow", "fault", "seed")
+# Those that name the same target to replay.
+_REPLAY: Final = ("socket", "spawn", "profile", "fault")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --strict, --profile, --known, --update-known, --evidence, and one option for each form of report."""
     parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
-    parser.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
+    parser.add_argument(
+        "--profile",
+        metavar="FILE|NAME",
+        help="what no probe can know about the target, and its known findings; a file, or one of targets/",
+    )
     parser.add_argument("--known", metavar="FILE", help="known findings, instead of those in the profile")
-    parser.add_argument("--update-known", action="store_true", help="write what was found into that file")
-    parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding")
+    parser.add_argument(
+        "--update-known", action="store_true", help="write what was found into the file of --known, or of --profile"
+    )
+    parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding, for replay and decode")
     for kind in _KINDS:
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
 
@@ -80,16 +88,22 @@ def _tell(report: "Report", options: argparse.Namespace, command: str) -> None:
     from vfio_user_conformance.report import html, junit, markdown, tap, text
     from vfio_user_conformance.report import json as plain
 
-    again = ["vfio-user", "conformance", command]
-    for name in _AGAIN:
-        if value := getattr(options, name, None):
-            again += [f"--{name}", str(value)]
-    told = text.render(report, again=shlex.join(again))
+    again, replay = _line(options, command, _AGAIN), _line(options, "replay", _REPLAY)
+    told = text.render(report, again=again, replay=replay)
     for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
         if path := getattr(options, kind):
             output.write(path, form.render(report))
     if options.text:
         output.write(options.text, told)
     if output.color():
-        told = text.render(report, again=shlex.join(again), color=True)
+        told = text.render(report, again=again, replay=replay, color=True)
     sys.stdout.write(told)
+
+
+def _line(options: argparse.Namespace, command: str, names: tuple[str, ...]) -> str:
+    """A line for the shell with those of the options ``names`` that were given."""
+    words = ["vfio-user", "conformance", command]
+    for name in names:
+        if value := getattr(options, name, None):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)

@@ -15,6 +15,8 @@ LINKTYPE_USER0: Final = 147
 # What Wireshark reads of one packet; a longer message stands in the file with its true size and its beginning.
 LONGEST: Final = 262144
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
+# What each file begins with.
+MAGIC: Final = _SECTION.to_bytes(4, "little")
 _END, _FLAGS = 0, 2
 _INBOUND, _OUTBOUND = 1, 2
 

@@ -3,6 +3,7 @@
 At the end, where a terminal stands, there is what was broken, in short.
 """
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -15,8 +16,14 @@ _LONGEST = 400
 _RED, _GREEN, _YELLOW = "31", "32", "33"
 
 
-def render(report: Report, *, again: str = "vfio-user conformance server", color: bool = False) -> str:
-    """The report; ``again`` is the command that runs a case once more, before its options."""
+def render(
+    report: Report,
+    *,
+    again: str = "vfio-user conformance server",
+    replay: str = "vfio-user conformance replay",
+    color: bool = False,
+) -> str:
+    """The report; ``again`` is the command that runs a case once more on the same target, ``replay`` the one for evidence."""
     lines = [report.about, ""]
     alike = defaultdict[tuple[str, str, str], list[Result]](list)
     for result in report.findings:
@@ -25,7 +32,7 @@ def render(report: Report, *, again: str = "vfio-user conformance server", color
         first = results[0]
         replayed = first.evidence and report.side == "server"
         once_more = again if first.script else f"{again} --select {first.ident}"
-        repeat = f"vfio-user conformance replay {first.evidence}" if replayed else once_more
+        repeat = f"{replay} {shlex.quote(first.evidence)}" if replayed else once_more
         lines += [*_finding(results, repeat, color), ""]
     deviations = [one for one in report.results if one.outcome is Outcome.DEVIATION and not one.known]
     if deviations and not report.strict:
@@ -45,7 +52,7 @@ def _finding(results: Sequence[Result], repeat: str, color: bool) -> list[str]:
     """The first of several results that are wrong in the same way, and the names of the others."""
     result = results[0]
     broken = REQUIREMENTS[_broken(result)]
-    sent = result.steps or (_short(result.stimulus),)
+    sent = result.steps or ((_short(result.stimulus),) if result.stimulus else ())
     return [
         f"{_paint(result.outcome, _RED, color)} {result.ident}: {_short(result.reason)}",
         f"  {broken.level:9} {broken.ident}: {broken.text}",
