@@ -83,6 +83,19 @@ def test_message_that_is_cut_by_what_is_read_ahead_is_taken_whole(ends: Ends) ->
     assert len(ends.taken) == unix.AHEAD // len(COMMAND) + 1
 
 
+def test_payload_that_comes_after_its_header_is_not_taken_for_a_message(ends: Ends) -> None:
+    """It is as long as a header, and as one it would make a message with what follows."""
+    second = craft(Command.DEVICE_RESET)
+    first = craft(Command.DEVICE_GET_INFO, craft(Command.DEVICE_RESET, message_size=16 + len(second)))
+    for part in (first[:16], first[16:] + second):
+        ends.peer.write(part)
+        ends.turn()
+    assert [event.message.header.command for event in ends.taken if isinstance(event, CommandReceived)] == [
+        Command.DEVICE_GET_INFO,
+        Command.DEVICE_RESET,
+    ]
+
+
 def test_descriptors_behind_other_messages_go_to_their_own(ends: Ends) -> None:
     """Nothing is read ahead where descriptors come: a message without any may stand before, and behind."""
     with eventfds(2) as fds:

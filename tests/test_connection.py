@@ -309,6 +309,33 @@ def test_a_value_that_does_not_fit_is_told_before_anything_changes() -> None:
     assert (engine.unanswered, engine.command(Command.DEVICE_RESET).message_id) == (0, 1)
 
 
+def test_a_whole_message_may_be_handed_over_at_once() -> None:
+    engine = ConnectionPair().server
+    engine.state = State.READY
+    engine.receive(craft(Command.DEVICE_GET_INFO, bytes(16)))
+
+    event = engine.next_event()
+    assert isinstance(event, CommandReceived)
+    assert event.message.header.command == Command.DEVICE_GET_INFO
+    assert (engine.next_event(), engine.wanted) == (None, wire.HEADER_SIZE)
+
+
+def test_a_whole_message_is_bounded_as_one_in_pieces_is() -> None:
+    engine = ConnectionPair().server
+    engine.state, engine.limit = State.READY, 20
+    with pytest.raises(RemoteProtocolError, match="the message size is 32; 16 to 20 bytes are allowed"):
+        engine.receive(craft(Command.DEVICE_GET_INFO, bytes(16)))
+
+
+@pytest.mark.parametrize("begun", [16, 3])
+def test_inside_a_message_a_whole_one_is_our_mistake(begun: int) -> None:
+    engine = ConnectionPair().server
+    engine.state, message = State.READY, craft(Command.DEVICE_GET_INFO, bytes(16))
+    engine.receive(message[:begun])
+    with pytest.raises(LocalProtocolError, match="32 bytes were read where"):
+        engine.receive(message)
+
+
 def test_more_bytes_than_wanted_are_our_mistake_and_change_nothing() -> None:
     """The caller keeps the descriptors, too."""
     engine = ConnectionPair().server

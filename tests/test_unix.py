@@ -13,7 +13,9 @@ import pytest
 from serving import eventfds, memfd
 
 from vfio_user_proto import unix
+from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import RemoteProtocolError, TransportError
+from vfio_user_proto.messages import Command
 from vfio_user_proto.unix import Stream
 
 Pair = tuple[Stream, Stream]
@@ -99,6 +101,22 @@ def test_looking_ahead_takes_what_is_there_for_reads_to_hand_out(pair: Pair) -> 
     pair[1].look_ahead()
     assert pair[1].ahead == b"firstsecond"
     assert [pair[1].read(5), pair[1].read(100), pair[1].read(100)] == [(b"first", []), (b"second", []), (b"third", [])]
+
+
+def test_of_what_was_read_ahead_whole_messages_are_told_apart(pair: Pair) -> None:
+    one, two = (craft(Command.DEVICE_RESET, extra=extra) for extra in (b"", b"payload"))
+    pair[0].write(one + two + two[:-1])
+    pair[1].socket.setblocking(False)
+    pair[1].look_ahead()
+    assert [pair[1].message(), pair[1].message(), pair[1].message()] == [one, two, b""]
+    assert [pair[1].read(16), pair[1].read(100), pair[1].read(100)] == [(two[:16], []), (two[16:-1], []), None]
+
+
+@pytest.mark.parametrize("start", [b"half", craft(Command.DEVICE_RESET, message_size=15)], ids=["a part", "no size"])
+def test_what_is_no_whole_message_is_left_to_reads(pair: Pair, start: bytes) -> None:
+    pair[0].write(start)
+    pair[1].look_ahead()
+    assert (pair[1].message(), pair[1].read(100)) == (b"", (start, []))
 
 
 def test_nothing_is_read_ahead_where_descriptors_come_and_none_is_lost(pair: Pair) -> None:

@@ -9,9 +9,11 @@ from vfio_user_proto.errors import RemoteProtocolError, TransportError
 from vfio_user_proto.events import Closed, Event
 from vfio_user_proto.loop import GONE, READABLE, WRITABLE, Loop
 from vfio_user_proto.unix import Stream, close_all
+from vfio_user_proto.wire import HEADER_SIZE
 
 # More than this many bytes due to a peer that does not read: then we stop reading what it sends.
 OUTPUT_BOUND: Final = 1 << 20
+_ARRIVES: Final = READABLE | GONE
 # Small messages are sent together up to this size.
 _TOGETHER: Final = 1 << 16
 
@@ -29,6 +31,7 @@ class Channel:
         self._queue: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
         self._due = 0
         self._holding = False  # replies are gathered
+        self._cut = False  # a message came in part
         self._ended = False  # the peer sends nothing more
         self.closed = False
         self._waiting_for = READABLE
@@ -103,7 +106,8 @@ class Channel:
         try:
             if self._queue and events & (WRITABLE | GONE):
                 self.flush()
-            if (events & (READABLE | GONE) or self._stream.ahead) and not (self._ended or self.closed or self.full):
+            stopped = self._ended or self.closed or self._due > OUTPUT_BOUND
+            if not stopped and (events & _ARRIVES or self._stream.ahead):
                 self._read()
             if self._ended and not self._queue:
                 self.close()
@@ -119,12 +123,17 @@ class Channel:
         stream.look_ahead()
         try:
             while True:
-                got = stream.read(connection.wanted)
-                if got is None:
-                    return
-                data, fds = got
-                connection.receive(data, fds)
+                wanted = connection.wanted
+                data = b"" if self._cut or wanted != HEADER_SIZE else stream.message()
+                if data:
+                    connection.receive(data)
+                else:
+                    got = stream.read(wanted)
+                    if got is None:
+                        return
+                    connection.receive(*got)
                 event = connection.next_event()
+                self._cut = event is None
                 if event is None:
                     continue
                 if type(event) is Closed:

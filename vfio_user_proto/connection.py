@@ -19,6 +19,16 @@ _VERSION = int(Command.VERSION)
 _HEADER_SIZE = wire.HEADER_SIZE
 _CLOSED = State.CLOSED
 _LARGE = 1 << 16  # bytes, from which on a copy costs more than sending in two pieces
+# What ``TRANSITIONS`` says of each end: (state, is a reply, is VERSION) -> next state.
+_AFTER = {
+    role: {
+        (state, *rest): after
+        for state, sent in TRANSITIONS.items()
+        for (sender, *rest), after in sent.items()
+        if sender is role
+    }
+    for role in Role
+}
 _SENT_BY = {role: frozenset(int(command) for command, sender in SENDERS.items() if sender is role) for role in Role}
 _size_at = struct.Struct("=I").unpack_from
 _new = tuple.__new__  # what a NamedTuple's own constructor ends in, at half the cost
@@ -45,6 +55,7 @@ class Connection:
         self.state = State.NEW
         self.wanted = wire.HEADER_SIZE
         self._peer, self._ours = role.peer, _SENT_BY[role]
+        self._when_heard, self._when_said = _AFTER[self._peer], _AFTER[role]
         self._header = b""  # that of the message whose payload is awaited
         self._pieces = bytearray()  # what came so far of a header that is cut, or of header and cut payload
         self._fds: list[int] = []
@@ -66,12 +77,19 @@ class Connection:
         return other
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Take bytes that arrived, at most ``wanted`` of them, and the descriptors that came with them; b"" is the end."""
+        """Take bytes that arrived, at most ``wanted`` of them, and the descriptors that came with them; b"" is the end.
+
+        Between two messages it may also be a whole one, when no descriptors came with it.
+        """
         missing = self.wanted - len(data)
-        if missing < 0:
-            raise LocalProtocolError(f"{len(data)} bytes were read where {self.wanted} were wanted")
         if self.state is _CLOSED:
             raise LocalProtocolError("the connection has ended, nothing more can be received")
+        if missing < 0:
+            if fds or self._header or self._pieces or (size := _size_at(data, 4)[0]) != len(data):
+                raise LocalProtocolError(f"{len(data)} bytes were read where {self.wanted} were wanted")
+            self._check(size)
+            self._take(data, ())
+            return
         if fds:
             self._fds += fds
             if len(self._fds) > self.max_fds:
@@ -91,8 +109,7 @@ class Connection:
         if self._header:
             self._header = b""
         elif (size := _size_at(data, 4)[0]) != _HEADER_SIZE:
-            if not _HEADER_SIZE < size <= self.limit:
-                self._fail(f"the message size is {size}; {_HEADER_SIZE} to {self.limit} bytes are allowed")
+            self._check(size)
             self._header = data
             self.wanted = size - _HEADER_SIZE
             return
@@ -113,7 +130,7 @@ class Connection:
         """What to send for a command of ours; its reply will come as ``ReplyReceived`` with the same ``message_id``."""
         if SENDERS.get(command, self.role) is not self.role:
             raise LocalProtocolError(f"{name_of(Command, command)} is not for the {self.role.value} to send")
-        after = TRANSITIONS[self.state].get((self.role, False, command == _VERSION))
+        after = self._when_said.get((self.state, False, command == _VERSION))
         if after is None:
             raise LocalProtocolError(f"{name_of(Command, command)} cannot be sent now ({self.state.value})")
         message_id = self._next_id
@@ -155,7 +172,7 @@ class Connection:
         header = to.message.header
         command, message_id = header.command, header.message_id
         version = command == _VERSION
-        after = TRANSITIONS[self.state].get((self.role, True, version))
+        after = self._when_said.get((self.state, True, version))
         if after is None:
             raise LocalProtocolError(f"{to.message.name} cannot be answered now ({self.state.value})")
         if int(header.flags) & _NO_REPLY and not version:
@@ -190,7 +207,7 @@ class Connection:
             self._fds = [*fds]
             self._fail(f"the message has type {kind}, neither command nor reply")
         command = header.command
-        after = TRANSITIONS[self.state].get((self._peer, kind == _REPLY, command == _VERSION))
+        after = self._when_heard.get((self.state, kind == _REPLY, command == _VERSION))
         if after is None:
             self._fds = [*fds]
             self._fail(f"{message.name} came out of turn ({self.state.value})")
@@ -210,6 +227,10 @@ class Connection:
             if not flags & _NO_REPLY or command == _VERSION:
                 self._due[key] = self._due.get(key, 0) + 1
             self._events.append(_new(CommandReceived, (message, fds, problem)))
+
+    def _check(self, size: int) -> None:
+        if not _HEADER_SIZE <= size <= self.limit:
+            self._fail(f"the message size is {size}; {_HEADER_SIZE} to {self.limit} bytes are allowed")
 
     def _end(self) -> None:
         cut = self._header or self._pieces or self._fds

@@ -65,6 +65,8 @@ NO_REGION: Final = Region(0, RegionInfoFlags(0))
 
 _DATA: Final = IrqSetFlags.DATA_NONE | IrqSetFlags.DATA_BOOL | IrqSetFlags.DATA_EVENTFD
 _ACTION: Final = IrqSetFlags.ACTION_MASK | IrqSetFlags.ACTION_UNMASK | IrqSetFlags.ACTION_TRIGGER
+# What most replies are, every field by position: a third of the time that the keywords take.
+_read_reply, _write_reply = RegionReadReply._make, RegionWriteReply._make
 _TAKE_FDS: Final = frozenset({int(Command.DMA_MAP), int(Command.DEVICE_SET_IRQS)})
 
 
@@ -243,7 +245,7 @@ class Responder:
         data = self.device.region_read(index, offset, count)
         if len(data) != count:
             raise OSError(errno.EIO, "the device has less than it says")
-        return RegionReadReply(offset=offset, region=index, data=data), ()
+        return _read_reply(offset, index, count, bytes(data)), ()
 
     def region_write(self, request: RegionWriteRequest, fds: list[int]) -> Answer:
         """Write to a region."""
@@ -251,7 +253,7 @@ class Responder:
         if offset + count > self._writable.get(index, -1) or count > self.agreed.max_data_xfer_size:
             raise self._no_access(index, RegionInfoFlags.WRITE)
         self.device.region_write(index, offset, request.data)
-        return RegionWriteReply(offset=offset, region=index, count=count), ()
+        return _write_reply(offset, index, count), ()
 
     def region_write_multi(self, request: RegionWriteMultiRequest, fds: list[int]) -> Answer:
         """Several small writes in their order; one that cannot be refuses them all before the first."""

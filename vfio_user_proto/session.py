@@ -205,8 +205,9 @@ class Session:
             whole = reply or Outgoing(())  # b"" where the command wants no reply
             self._send(self._main, whole.data, whole.fds, event)
         elif reply is not None:
-            self._main.send(reply.parts[0], reply.fds)
-            for part in reply.parts[1:]:
+            parts, passed, _ = reply
+            self._main.send(parts[0], passed)
+            for part in parts[1:]:
                 self._main.send(part)
         if event.message.header.command == _VERSION:
             self._greeted()

@@ -226,9 +226,15 @@ class Incoming(Watched):
     """A connection that looks at each header before it takes it; ``header_came`` returns what to take in its place."""
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        if len(data) == wire.HEADER_SIZE and not self.inside:
-            data = self.header_came(data)
-        super().receive(data, fds)
+        if len(data) < wire.HEADER_SIZE or self.inside:
+            super().receive(data, fds)
+            return
+        super().receive(self.header_came(data[: wire.HEADER_SIZE]), fds)
+        rest = data[wire.HEADER_SIZE :]
+        while rest:
+            size = self.wanted
+            super().receive(rest[:size])
+            rest = rest[size:]
 
     def header_came(self, data: bytes) -> bytes:
         raise NotImplementedError
