@@ -2,9 +2,10 @@
 import errno
 import mmap
 import os
+import resource
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from serving import Client, Serving, eventfds, memfd, rung
@@ -34,6 +35,22 @@ def client(no_leak: None) -> Iterator[Client]:
     """A client of the test device."""
     with Serving() as serving:
         yield serving.client()
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_device_that_lacks_descriptors_leaves_none_open(name: str, no_leak: None) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    device = None
+    try:
+        for limit in range(200):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            with suppress(OSError):
+                device = DEVICES[name]()
+                break
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert device is not None
+    device.close()
 
 
 @pytest.mark.parametrize("name", DEVICES)

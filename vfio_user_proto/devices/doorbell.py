@@ -21,8 +21,9 @@ arrive; 8 bytes with the time of the last ring, in nanoseconds of CLOCK_MONOTONI
 low half of that value. A message that writes to a doorbell rings it like the descriptor does. A reset sets all to zero.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -88,18 +89,21 @@ class DoorbellDevice(Device):
             vendor=0x5646, device=0x4442, class_code=0xFF0000, bars=memory, ports={BAR2: SIZES[BAR2]}
         )
         self.seen = {path: Seen() for path in Path}
-        self._io_fds = {
-            BAR0: IoFdRegion(
-                SIZES[BAR0],
-                [
-                    Doorbell(PLACES[Path.IOEVENTFD][1], 4, self._rung(Path.IOEVENTFD)),
-                    Window(PLACES[Path.IOREGION_POSTED][1], 4, self, posted=True),
-                    Window(PLACES[Path.IOREGION][1], 4, self),
-                ],
-            ),
-            BAR2: IoFdRegion(SIZES[BAR2], [Doorbell(0, 4, self._rung(Path.IOEVENTFD_PORT), ports=True)]),
-            BAR4: IoFdRegion(SIZES[BAR4], [Doorbell(0, 4, self._rung(Path.SHADOW), shadow=True)]),
+        entries: Mapping[int, Sequence[Doorbell | Window]] = {
+            BAR0: [
+                Doorbell(PLACES[Path.IOEVENTFD][1], 4, self._rung(Path.IOEVENTFD)),
+                Window(PLACES[Path.IOREGION_POSTED][1], 4, self, posted=True),
+                Window(PLACES[Path.IOREGION][1], 4, self),
+            ],
+            BAR2: [Doorbell(0, 4, self._rung(Path.IOEVENTFD_PORT), ports=True)],
+            BAR4: [Doorbell(0, 4, self._rung(Path.SHADOW), shadow=True)],
         }
+        with contextlib.ExitStack() as opened:
+            self._io_fds = {
+                index: opened.enter_context(contextlib.closing(IoFdRegion(SIZES[index], each)))
+                for index, each in entries.items()
+            }
+            self._opened = opened.pop_all()
         self._paths = {offset: path for path, (region, offset) in PLACES.items() if region == BAR0}
         self.description = self._describe()
 
@@ -129,8 +133,7 @@ class DoorbellDevice(Device):
             self.seen[path] = Seen()
 
     def close(self) -> None:
-        for each in self._io_fds.values():
-            each.close()
+        self._opened.close()
 
     def read_register(self, offset: int, size: int) -> int:
         """A read of BAR0 through the ioregionfd (``iofds.Registers``)."""

@@ -246,8 +246,8 @@ class TestDevice(Device):
         }
         self.io_fds = dict[int, IoFdRegion]()
         for index, each in entries.items():
-            self.io_fds[index] = IoFdRegion(len(self._windows[index]), each)
-            opened.callback(self.io_fds[index].close)
+            region = IoFdRegion(len(self._windows[index]), each)
+            self.io_fds[index] = opened.enter_context(contextlib.closing(region))
 
     def _with_io_fds(self) -> dict[int, Region]:
         return {index: Region(len(self._windows[index]), io_fds=each.io_fds) for index, each in self.io_fds.items()}
