@@ -25,6 +25,7 @@ from vfio_user_conformance.model.world import (
     unmapped,
     went,
     within,
+    written,
     wrote,
 )
 
@@ -99,6 +100,13 @@ def test_a_state_that_was_read_to_its_end_comes_back_with_the_scratch_bytes_of_t
     assert world.scratch == {}
     whole = World(**{**vars(world), "loaded": len(b"firstlast")})
     assert differs(went(whole, S.STOP), 0, b"old") is None
+
+
+def test_what_is_written_in_stop_copy_makes_the_saved_state_doubtful() -> None:
+    world = written(went(World(), S.STOP_COPY), 0, b"new")
+    assert differs(world, 0, b"old") == 0
+    assert read(world, b"state", last=True).saved is None
+    assert written(went(World(), S.PRE_COPY), 0, b"new").session == b""
 
 
 def test_the_session_goes_on_from_pre_copy_to_stop_copy_and_nowhere_else() -> None:

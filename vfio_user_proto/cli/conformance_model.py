@@ -50,14 +50,13 @@ def run(options: argparse.Namespace) -> int:
     exploring = Run(bench, options.seed, steps, options.time, known)
     started = time.monotonic()
     results = exploring.run()
-    cut_short = f"the target was lost ({exploring.lost})" if exploring.lost else ""
     report = Report(
         bench.target.name,
         profile.name,
         options.strict,
         tuple(results),
         time.monotonic() - started,
-        cut_short,
+        exploring.cut_short,
         seed=options.seed,
     )
     return reporting.conclude(options, "model", report, profile, every)

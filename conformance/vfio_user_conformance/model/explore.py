@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, configuration
+from hypothesis import strategies as st
 from hypothesis.errors import Flaky
-from hypothesis.stateful import run_state_machine_as_test
 
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.model.again import again
@@ -23,8 +23,8 @@ from vfio_user_conformance.verdict import FINDINGS, Known, Outcome, Result
 from vfio_user_conformance.words import plural
 from vfio_user_proto.errors import TargetError
 
-# Moves of one sequence, seconds that making one finding short may take, and that a reply may take meanwhile.
-LENGTH, SHORTENING, HASTE = 60, 20.0, 1.0
+# Seconds that making one finding short may take, and that a reply may take meanwhile.
+SHORTENING, HASTE = 20.0, 1.0
 # From its tenth sequence on hypothesis would try variations of earlier ones; it is asked for a few new ones at a time.
 _FRESH = 9
 _SETTINGS = hypothesis.settings(
@@ -32,7 +32,6 @@ _SETTINGS = hypothesis.settings(
     deadline=None,
     max_examples=_FRESH,
     phases=(Phase.generate,),
-    stateful_step_count=LENGTH,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     verbosity=Verbosity.quiet,
 )
@@ -47,7 +46,7 @@ class Run:
     """Exploring a target with chance from ``seed``: ``steps`` moves at most, ``seconds`` at most, None for no such limit.
 
     ``known`` are findings that are passed over. With ``wanted`` the run ends when that rule was found broken, and makes nothing
-    else short. Where the target is lost on the way ``lost`` says so.
+    else short. Where the target is lost on the way, or an interrupt comes, ``cut_short`` says so.
     """
 
     bench: Bench
@@ -56,7 +55,7 @@ class Run:
     seconds: float | None = None
     known: Collection[Known] = ()
     wanted: str = ""
-    lost: str = ""
+    cut_short: str = ""
     turns: Counter[str] = field(default_factory=Counter)
     _done: int = 0
     _rounds: int = 0
@@ -75,7 +74,9 @@ class Run:
         except Lost as lost:
             if not self.turns:
                 raise TargetError(str(lost)) from None
-            self.lost = str(lost)
+            self.cut_short = f"the target was lost ({lost})"
+        except KeyboardInterrupt:
+            self.cut_short = f"stopped after {plural(self._done, 'move')}"
         finally:
             self.bench.target.close()
         return list(self._results())
@@ -88,13 +89,20 @@ class Run:
     def _explore(self) -> None:
         """Do what chance draws until the budget is used up or something new is found, and make that short."""
         self._rounds += 1
-        factory = hypothesis.seed(self.seed * 1000 + self._rounds)(lambda: Machine(self._begin, self._step))
+
+        @hypothesis.seed(self.seed * 1000 + self._rounds)
+        @_SETTINGS
+        @hypothesis.given(st.data())
+        def sequence(data: st.DataObject) -> None:
+            Machine(self._begin, self._step).run(data)
+
         # Hypothesis may find the end that it is brought to inconsistent, and say so in place of what brought it there.
         with contextlib.suppress(_Over, Found, Flaky):
-            run_state_machine_as_test(factory, settings=_SETTINGS)  # type: ignore[arg-type]
+            sequence()
         if self._new is not None:
-            also = self.wanted not in ("", self._new.key.ident)
-            self._keep(self._new if also else self._shortened(self._new))
+            self._keep(self._new)
+            if self.wanted in ("", self._new.key.ident):
+                self._keep(self._shortened(self._new))
             self._new = None
 
     def _begin(self) -> Trial:

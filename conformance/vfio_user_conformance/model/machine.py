@@ -1,11 +1,12 @@
-"""The rule machine: hypothesis draws what is done next, within what the target offers and what is allowed."""
+"""What is drawn: hypothesis chooses moves and their values, within what the target offers and what is allowed."""
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.facts import NotApplicable
@@ -21,6 +22,10 @@ from vfio_user_proto.messages import IrqInfoFlags
 PAGE, BASE, MOST_MAPS = 4096, 0x10000, 24
 # Scratch bytes that are used, interrupts of a type, and bytes of one write.
 SCRATCH, MOST_VECTORS, WIDTH = 64, 8, 16
+# Draws of one sequence at most.
+LENGTH = 80
+# How much more often than the others something is drawn that is not seldom.
+_OFTEN = 4
 _pages, _counts = st.integers(0, 15), st.integers(1, 4)
 _picks = st.integers(0, 15)
 # The interrupt type that has most interrupts comes first, and often.
@@ -28,7 +33,15 @@ _types, _starts = st.sampled_from((0, 0, 0, 1, 2, 3, 4)), st.integers(0, MOST_VE
 _sizes = st.sampled_from((0, 0, 0, 1, 64, 5000))
 _skips = st.integers(0, 4 * PAGE - 1)
 _seldom = st.sampled_from((False, False, False, True))
-_quiet = st.sampled_from((False, False, False, True))
+# What a sequence can be about. Most mistakes take one subject or two; commands of the others would only get in between.
+_SUBJECTS = (
+    memory.RULES,
+    (*memory.RULES, *device.RULES, *dirty.RULES),
+    irqs.RULES,
+    migration.RULES,
+    region.RULES,
+    lifetime.RULES,
+)
 
 
 class Lost(BaseException):
@@ -55,16 +68,34 @@ def obstacle(rule: Rule, bench: Bench) -> tuple[Outcome, str] | None:
     return None
 
 
-Rulelike = TypeVar("Rulelike", bound=Callable[..., None])
+@dataclass(frozen=True)
+class Draw:
+    """What may be drawn where a sequence is about ``rule`` and the model is as ``when`` says, and the values that it takes."""
+
+    do: Callable[..., None]
+    rule: Rule
+    when: Callable[[World], Any]
+    seldom: bool
+    values: dict[str, st.SearchStrategy[Any]]
 
 
-def can(rule: Rule, *, when: Callable[[World], Any] = lambda world: True) -> Callable[[Rulelike], Rulelike]:
-    """A precondition: the target offers what a rule needs, it is allowed, and the model is as ``when`` says."""
+_DRAWS: list[Draw] = []
 
-    def test(machine: "Machine") -> bool:
-        return bool(obstacle(rule, machine.trial.bench) is None and when(machine.trial.world))
 
-    return precondition(test)
+def draw(
+    rule: Rule,
+    *,
+    when: Callable[[World], Any] = lambda world: True,
+    seldom: bool = False,
+    **values: st.SearchStrategy[Any],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A method of ``Machine`` that is drawn; its arguments are drawn from ``values``."""
+
+    def note(do: Callable[..., None]) -> Callable[..., None]:
+        _DRAWS.append(Draw(do, rule, when, seldom, values))
+        return do
+
+    return note
 
 
 def _writeable(region: Region) -> bool:
@@ -72,17 +103,32 @@ def _writeable(region: Region) -> bool:
     return region.sure and region.memory is not None and bool(region.access & 2)
 
 
-class Machine(RuleBasedStateMachine):
-    """One sequence. ``begin`` makes the trial that does what is drawn."""
+def _loadable(world: World) -> bool:
+    """Whether there is a state that can be written."""
+    return world.state is S.RESUMING and world.saved is not None and world.loaded is not None
+
+
+class Machine:
+    """One sequence. ``begin`` makes the trial that does what is drawn; ``step`` is called before each move."""
 
     def __init__(self, begin: Callable[[], Trial], step: Callable[[], None]) -> None:
-        super().__init__()
         self._step = step
         with _noticing():
             self.trial = begin()
 
-    def teardown(self) -> None:
-        self.trial.close()
+    def run(self, data: st.DataObject) -> None:
+        """Choose two subjects, or all that the target has and that are allowed; then draw until the sequence ends."""
+        subjects = [{rule for rule in each if obstacle(rule, self.trial.bench) is None} for each in _SUBJECTS]
+        pairs = [one | other for one, other in combinations(filter(None, subjects), 2)]
+        try:
+            about = data.draw(st.sampled_from([set[Rule]().union(*subjects), *pairs]))
+            for _ in range(data.draw(st.integers(0, LENGTH))):
+                there = [each for each in _DRAWS if each.rule in about and each.when(self.trial.world)]
+                weighed = [each for each in there for _ in range(1 if each.seldom else _OFTEN)]
+                chosen = data.draw(st.sampled_from(weighed))
+                chosen.do(self, **{name: data.draw(value) for name, value in chosen.values.items()})
+        finally:
+            self.trial.close()
 
     def _do(self, *moves: Move) -> None:
         for move in moves:
@@ -92,30 +138,36 @@ class Machine(RuleBasedStateMachine):
 
     # Client memory.
 
-    @precondition(lambda self: len(self.trial.world.maps) < self._room)
-    @rule(page=_pages, pages=_counts, access=st.sampled_from((3, 1, 2)), behind=st.integers(-1, 2), silent=_quiet)
+    @draw(
+        memory.MAP,
+        page=_pages,
+        pages=_counts,
+        access=st.sampled_from((3, 1, 2)),
+        behind=st.integers(-1, 2),
+        silent=_seldom,
+    )
     def map(self, page: int, pages: int, access: int, behind: int, silent: bool) -> None:
         offset = max(behind, 0) * self._page
-        self._do(
-            memory.Map(BASE * self._unit + page * self._page, pages * self._page, access, behind >= 0, offset, silent)
-        )
+        if len(self.trial.world.maps) < self._room:
+            self._do(
+                memory.Map(
+                    BASE * self._unit + page * self._page, pages * self._page, access, behind >= 0, offset, silent
+                )
+            )
 
-    @precondition(lambda self: self.trial.world.maps)
-    @rule(pick=_picks, silent=_quiet)
+    @draw(memory.UNMAP, when=lambda world: world.maps, pick=_picks, silent=_seldom)
     def unmap(self, pick: int, silent: bool) -> None:
         found = self.trial.world.maps[pick % len(self.trial.world.maps)]
         self._do(memory.Unmap(found.address, found.size, silent))
 
-    @rule(page=_pages, pages=_counts, really=_seldom)
-    def unmap_range(self, page: int, pages: int, really: bool) -> None:
-        if really:
-            self._do(memory.Unmap(BASE * self._unit + page * self._page, pages * self._page))
+    @draw(memory.MISMATCH, page=_pages, pages=_counts, seldom=True)
+    def unmap_range(self, page: int, pages: int) -> None:
+        self._do(memory.Unmap(BASE * self._unit + page * self._page, pages * self._page))
 
-    @precondition(lambda self: self.trial.world.maps)
-    @rule(pick=_picks, last=st.booleans(), really=_seldom)
-    def unmap_part(self, pick: int, last: bool, really: bool) -> None:
+    @draw(memory.MISMATCH, when=lambda world: world.maps, pick=_picks, last=st.booleans(), seldom=True)
+    def unmap_part(self, pick: int, last: bool) -> None:
         found = self.trial.world.maps[pick % len(self.trial.world.maps)]
-        if really and found.size > self._page:
+        if found.size > self._page:
             self._do(memory.Unmap(found.address + last * self._page, found.size - self._page))
 
     @property
@@ -133,14 +185,19 @@ class Machine(RuleBasedStateMachine):
 
     # Regions.
 
-    @can(region.WRITE)
-    @rule(at=st.integers(0, SCRATCH - 1), count=st.integers(1, WIDTH), fill=st.integers(0, 255), silent=_quiet)
+    @draw(
+        region.WRITE,
+        at=st.integers(0, SCRATCH - 1),
+        count=st.integers(1, WIDTH),
+        fill=st.integers(0, 255),
+        silent=_seldom,
+    )
     def write(self, at: int, count: int, fill: int, silent: bool) -> None:
         at, count = self._inside(at, count)
         self._do(region.Write(at, count, fill, silent))
 
-    @can(region.SEVERAL)
-    @rule(
+    @draw(
+        region.SEVERAL,
         places=st.lists(st.integers(0, SCRATCH - 8), min_size=1, max_size=3),
         count=st.integers(1, 8),
         fill=st.integers(0, 255),
@@ -150,16 +207,15 @@ class Machine(RuleBasedStateMachine):
             region.WriteSeveral(tuple(self._inside(at, count)[0] for at in places), self._inside(0, count)[1], fill)
         )
 
-    @can(region.READ)
-    @rule(at=st.integers(0, SCRATCH - 1), count=st.sampled_from((SCRATCH, SCRATCH, WIDTH, 4, 1)))
+    @draw(region.READ, at=st.integers(0, SCRATCH - 1), count=st.sampled_from((SCRATCH, SCRATCH, WIDTH, 4, 1)))
     def read(self, at: int, count: int) -> None:
         self._do(region.Read(*self._inside(at, count)))
 
-    @rule(kind=st.integers(0, 2), pick=_picks, really=_seldom)
-    def ask(self, kind: int, pick: int, really: bool) -> None:
+    @draw(region.INFO, kind=st.integers(0, 2), pick=_picks, seldom=True)
+    def ask(self, kind: int, pick: int) -> None:
         facts = self.trial.bench.facts
         known = ([0], sorted(facts.regions), sorted(facts.irqs))[kind]
-        if really and known:
+        if known:
             self._do(region.Ask(kind, known[pick % len(known)]))
 
     def _inside(self, at: int, count: int) -> tuple[int, int]:
@@ -171,35 +227,34 @@ class Machine(RuleBasedStateMachine):
 
     # Interrupts.
 
-    @can(irqs.ASSIGN)
-    @rule(pick=_types, start=_starts, count=_counts)
+    @draw(irqs.ASSIGN, pick=_types, start=_starts, count=_counts)
     def assign(self, pick: int, start: int, count: int) -> None:
         self._do(irqs.Assign(*self._vectors(pick, start, count, self._limit)))
 
-    @can(irqs.UNASSIGN, when=lambda world: world.vectors)
-    @rule(pick=_types, start=_starts, count=_counts)
+    @draw(irqs.UNASSIGN, when=lambda world: world.vectors, pick=_types, start=_starts, count=_counts)
     def unassign(self, pick: int, start: int, count: int) -> None:
         self._do(irqs.Unassign(*self._vectors(pick, start, count)))
 
-    @can(irqs.DISABLE, when=lambda world: world.vectors)
-    @rule(pick=_types)
+    @draw(irqs.DISABLE, when=lambda world: world.vectors, pick=_types)
     def disable(self, pick: int) -> None:
         self._do(irqs.Disable(self._vectors(pick, 0, 1)[0]))
 
-    @can(irqs.MASKING, when=lambda world: world.vectors)
-    @rule(pick=_types, start=_starts, count=_counts, on=st.booleans())
+    @draw(irqs.MASKING, when=lambda world: world.vectors, pick=_types, start=_starts, count=_counts, on=st.booleans())
     def mask(self, pick: int, start: int, count: int, on: bool) -> None:
         index, start, count = self._vectors(pick, start, count)
         if self.trial.bench.facts.irqs[index].flags & IrqInfoFlags.MASKABLE:
             self._do(irqs.Masking(index, start, count, on))
 
-    @can(irqs.RAISE, when=lambda world: world.vectors)
-    @rule(pick=_picks, count=_counts)
+    @draw(irqs.RAISE, when=lambda world: world.vectors, pick=_picks, count=_counts)
     def raise_all(self, pick: int, count: int) -> None:
         self._do(irqs.Raise(*self._used(pick, count)))
 
-    @can(irqs.RAISE, when=lambda world: world.vectors)
-    @rule(pick=_picks, values=st.lists(st.integers(0, 1), min_size=1, max_size=4))
+    @draw(
+        irqs.RAISE,
+        when=lambda world: world.vectors,
+        pick=_picks,
+        values=st.lists(st.integers(0, 1), min_size=1, max_size=4),
+    )
     def raise_some(self, pick: int, values: list[int]) -> None:
         index, start, count = self._used(pick, len(values))
         self._do(irqs.Raise(index, start, count, tuple(values[:count])))
@@ -227,45 +282,44 @@ class Machine(RuleBasedStateMachine):
 
     # Migration.
 
-    @can(migration.ARC, when=lambda world: world.state is not None)
-    @rule(wanted=st.sampled_from((S.STOP, S.RUNNING, S.STOP_COPY, S.RESUMING, S.PRE_COPY)))
+    @draw(
+        migration.ARC,
+        when=lambda world: world.state is not None,
+        wanted=st.sampled_from((S.STOP, S.RUNNING, S.STOP_COPY, S.RESUMING, S.PRE_COPY)),
+    )
     def set_state(self, wanted: int) -> None:
         self._do(migration.SetState(int(wanted)))
 
-    @can(migration.ARC, when=lambda world: world.state is not None)
-    @rule(wanted=st.sampled_from((S.ERROR, S.RUNNING_P2P, S.PRE_COPY_P2P, 8)), really=_seldom)
-    def set_no_state(self, wanted: int, really: bool) -> None:
-        if really:
-            self._do(migration.SetState(int(wanted)))
+    @draw(
+        migration.ARC,
+        when=lambda world: world.state is not None,
+        wanted=st.sampled_from((S.ERROR, S.RUNNING_P2P, S.PRE_COPY_P2P, 8)),
+        seldom=True,
+    )
+    def set_no_state(self, wanted: int) -> None:
+        self._do(migration.SetState(int(wanted)))
 
-    @can(migration.TOLD)
-    @rule(really=_seldom)
-    def get_state(self, really: bool) -> None:
-        if really or self.trial.world.state is not S.RUNNING:
-            self._do(migration.GetState())
+    @draw(migration.TOLD)
+    def get_state(self) -> None:
+        self._do(migration.GetState())
 
-    @can(migration.DATA_READ)
-    @rule(size=_sizes, really=_seldom)
-    def read_data(self, size: int, really: bool) -> None:
-        if really or self.trial.world.state in SAVING:
-            self._do(migration.ReadData(size))
+    @draw(migration.DATA_READ, when=lambda world: world.state in SAVING, size=_sizes)
+    @draw(migration.NOT_READ, when=lambda world: world.state not in SAVING, seldom=True, size=_sizes)
+    def read_data(self, size: int) -> None:
+        self._do(migration.ReadData(size))
 
-    @can(migration.DATA_WRITE)
-    @rule(size=_sizes, really=_seldom)
-    def write_data(self, size: int, really: bool) -> None:
-        world = self.trial.world
-        if world.saved is not None and world.loaded is not None if world.state is S.RESUMING else really:
-            self._do(migration.WriteData(size))
+    @draw(migration.DATA_WRITE, when=_loadable, size=_sizes)
+    @draw(migration.NOT_WRITTEN, when=lambda world: world.state is not S.RESUMING, seldom=True, size=_sizes)
+    def write_data(self, size: int) -> None:
+        self._do(migration.WriteData(size))
 
-    @can(migration.DATA_READ, when=lambda world: world.state is S.RUNNING)
-    @rule(pre_copy=st.booleans())
+    @draw(migration.DATA_READ, when=lambda world: world.state is S.RUNNING, pre_copy=st.booleans())
     def save(self, pre_copy: bool) -> None:
         states = (S.PRE_COPY, S.STOP_COPY) if pre_copy and self.trial.bench.facts.pre_copy else (S.STOP_COPY,)
         self._do(*(move for state in states for move in (migration.SetState(state), migration.ReadData())))
         self._do(migration.SetState(S.RUNNING))
 
-    @can(migration.DATA_WRITE, when=lambda world: world.state is S.RUNNING and world.saved)
-    @rule(part=_seldom)
+    @draw(migration.DATA_WRITE, when=lambda world: world.state is S.RUNNING and world.saved, part=_seldom)
     def load(self, part: bool) -> None:
         self._do(migration.SetState(S.RESUMING), migration.WriteData(1000 if part else 0), migration.SetState(S.STOP))
         if self.trial.world.state is S.STOP:
@@ -275,21 +329,18 @@ class Machine(RuleBasedStateMachine):
 
     # The log of writes.
 
-    @can(dirty.START)
-    @rule(shift=st.integers(0, 3), ranges=st.lists(st.tuples(_pages, _counts), max_size=2))
+    @draw(dirty.START, shift=st.integers(0, 3), ranges=st.lists(st.tuples(_pages, _counts), max_size=2))
     def start_log(self, shift: int, ranges: list[tuple[int, int]]) -> None:
         flat = [
             number for page, pages in ranges for number in (BASE * self._unit + page * self._page, pages * self._page)
         ]
         self._do(dirty.StartLog(self._page << shift, tuple(flat)))
 
-    @can(dirty.STOP, when=lambda world: world.logging is not False)
-    @rule()
+    @draw(dirty.STOP, when=lambda world: world.logging is not False)
     def stop_log(self) -> None:
         self._do(dirty.StopLog())
 
-    @can(dirty.REPORT, when=lambda world: world.maps)
-    @rule(pick=_picks, skip=st.integers(0, 3), shift=st.integers(0, 2))
+    @draw(dirty.REPORT, when=lambda world: world.maps, pick=_picks, skip=st.integers(0, 3), shift=st.integers(0, 2))
     def report(self, pick: int, skip: int, shift: int) -> None:
         found = self.trial.world.maps[pick % len(self.trial.world.maps)]
         skipped = min(skip * self._page, found.size - self._page)
@@ -297,15 +348,26 @@ class Machine(RuleBasedStateMachine):
 
     # Writes of the device.
 
-    @can(device.WRITES, when=lambda world: world.state is S.RUNNING and any(map(_writeable, world.maps)))
-    @rule(pick=_picks, skip=_skips, count=st.sampled_from((1, 100, 5000)))
+    @draw(
+        device.WRITES,
+        when=lambda world: world.state is S.RUNNING and any(map(_writeable, world.maps)),
+        pick=_picks,
+        skip=_skips,
+        count=st.sampled_from((1, 100, 5000)),
+    )
     def device_writes(self, pick: int, skip: int, count: int) -> None:
         found = self._written(pick)
         skip %= found.size
         self._do(device.DeviceWrites(found.address + skip, min(count, found.size - skip)))
 
-    @can(dirty.SCOPE, when=lambda world: world.state is S.RUNNING and any(map(_writeable, world.maps)))
-    @rule(pick=_picks, places=st.lists(_skips, min_size=1, max_size=2), page=_pages, more=st.booleans())
+    @draw(
+        dirty.SCOPE,
+        when=lambda world: world.state is S.RUNNING and any(map(_writeable, world.maps)),
+        pick=_picks,
+        places=st.lists(_skips, min_size=1, max_size=2),
+        page=_pages,
+        more=st.booleans(),
+    )
     def log_writes(self, pick: int, places: list[int], page: int, more: bool) -> None:
         found = self._written(pick)
         if self.trial.world.logging is False:
@@ -322,13 +384,10 @@ class Machine(RuleBasedStateMachine):
 
     # Everything.
 
-    @can(lifetime.RESET)
-    @rule(really=_seldom, silent=_quiet)
-    def reset(self, really: bool, silent: bool) -> None:
-        if really:
-            self._do(lifetime.Reset(silent))
+    @draw(lifetime.RESET, seldom=True, silent=_seldom)
+    def reset(self, silent: bool) -> None:
+        self._do(lifetime.Reset(silent))
 
-    @rule(really=_seldom)
-    def next_client(self, really: bool) -> None:
-        if really:
-            self._do(lifetime.NextClient())
+    @draw(lifetime.LEFT, seldom=True)
+    def next_client(self) -> None:
+        self._do(lifetime.NextClient())

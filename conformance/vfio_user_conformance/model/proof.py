@@ -12,7 +12,7 @@ from vfio_user_conformance.verdict import Outcome
 from vfio_user_proto.errors import UsageError
 
 # What chance begins from, moves against the right server in one mode, and moves within which a fault is to be found.
-SEED, RIGHT, WRONG = 1, 500, 4000
+SEED, RIGHT, WRONG = 1, 500, 8000
 
 
 def is_for_rules(pattern: str) -> bool:

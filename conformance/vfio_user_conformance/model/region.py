@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vfio_user_conformance.expect import NoReply, Reply, Whole
 from vfio_user_conformance.facts import ARGSZ, SCRATCH, WRITE_MULTIPLE, Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted, or_refused
-from vfio_user_conformance.model.world import World, differs, known
+from vfio_user_conformance.model.world import World, differs, known, written
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.profile import Scratch
 from vfio_user_conformance.steps import Send
@@ -64,7 +64,7 @@ class Write(Move):
         silent = self.silent and world.working
         wish = Reply(fds=0) if world.working else SILENT_TEXT
         seen = yield Turn(WRITE, (Send(request, no_reply=silent),), (NoReply() if silent else wish,))
-        return known(world, self.at, data) if silent or accepted(seen) else world
+        return written(world, self.at, data) if silent or accepted(seen) else world
 
     def __str__(self) -> str:
         quiet = ", no reply wanted" if self.silent else ""
@@ -86,7 +86,7 @@ class WriteSeveral(Move):
             data = pattern(self.fill + 16 * number, self.count)
             value = int.from_bytes(data.ljust(8, b"\0"), sys.byteorder)
             writes.append(DeviceWrite(region=scratch.region, offset=scratch.offset + at, count=self.count, data=value))
-            after = known(after, at, data)
+            after = written(after, at, data)
         wish = Reply(fds=0, wr_cnt=len(writes)) if world.working else SILENT_TEXT
         seen = yield Turn(SEVERAL, (Send(RegionWriteMultiRequest(wrs=tuple(writes))),), (wish,))
         return after if accepted(seen) else world

@@ -198,8 +198,14 @@ def raised(world: World, index: int, chosen: Iterable[int], *, automasked: bool)
 
 
 def known(world: World, at: int, data: bytes) -> World:
-    """Bytes were written, or read: from now on they are these."""
+    """Bytes were read: they are these."""
     return replace(world, scratch={**world.scratch, **dict(enumerate(data, at))})
+
+
+def written(world: World, at: int, data: bytes) -> World:
+    """Bytes were written: from now on they are these. Whether a state that is being saved has them nobody says in STOP_COPY."""
+    after = known(world, at, data)
+    return after if S.STOP_COPY not in world.states else replace(after, session=None)
 
 
 def differs(world: World, at: int, data: bytes) -> int | None:
