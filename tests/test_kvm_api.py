@@ -2,7 +2,9 @@
 import errno
 import fcntl
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from guests import Recorder, needs_kvm
@@ -192,6 +194,22 @@ def test_what_is_no_ioeventfd_is_refused(trapped: Trapped) -> None:
             with pytest.raises(KvmError, match="KVM_IOEVENTFD") as refusal:
                 trapped.vm.set_ioeventfd(number, address, size=size, match=match)
             assert refusal.value.errno == code
+
+
+@needs_kvm
+def test_a_machine_that_lacks_descriptors_is_a_kvm_error_and_leaves_none_open(no_leak: None) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    machine = None
+    try:
+        for limit in range(200):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            with suppress(KvmError):
+                machine = MicroVm()
+                break
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert machine is not None
+    machine.close()
 
 
 @needs_kvm

@@ -90,8 +90,12 @@ class Memory(Mapping):
 
     def __init__(self, size: int) -> None:
         self.fd: Final = os.memfd_create("guest", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, size)
-        super().__init__(self.fd, size)
+        try:
+            os.ftruncate(self.fd, size)
+            super().__init__(self.fd, size)
+        except OSError:
+            os.close(self.fd)
+            raise
 
     def close(self) -> None:
         super().close()
@@ -118,7 +122,10 @@ class Vm(_Closing):
 
     def add_memory(self, address: int, size: int) -> Memory:
         """Put ``size`` bytes, whole pages, at a guest address; closed with the machine."""
-        memory = Memory(size)
+        try:
+            memory = Memory(size)
+        except OSError as problem:
+            raise KvmError(f"no memory for a guest: {problem.strerror}", problem.errno or 0) from None
         self._parts.append(memory)
         region = KvmUserspaceMemoryRegion(
             slot=len(self._slots), guest_phys_addr=address, memory_size=size, userspace_addr=memory.address
@@ -269,9 +276,12 @@ class Vcpu(_Closing):
         try:
             call(fd, KvmCall.GET_SREGS, self._reset)
             self.shared: Final = mmap.mmap(fd, size)
-        except OSError:
+        except KvmError:
             os.close(fd)
             raise
+        except OSError as problem:
+            os.close(fd)
+            raise KvmError(f"a processor cannot be mapped: {problem.strerror}", problem.errno or 0) from None
 
     def start(self, address: int) -> None:
         """As after a reset, in real mode with segments at 0, about to do the instruction at a guest address below 64 KiB."""
