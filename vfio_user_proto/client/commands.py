@@ -126,8 +126,8 @@ class Commands(Migrating):
         """The sub-regions of a region that are accessed through descriptors; to be closed.
 
         ``size`` is that of the region, in bytes; the server is asked where it is not given. Refused with RemoteProtocolError,
-        nothing staying open: a sub-region beyond the region, of an unknown type or with unknown flags, and a number of a
-        descriptor that did not come. Descriptors that no sub-region uses are closed.
+        nothing staying open: flags of the reply, a sub-region beyond the region, of an unknown type or with unknown flags, and
+        a number of a descriptor that did not come. Descriptors that no sub-region uses are closed.
         """
         if size is None:
             with await self.region_info(index) as info:
