@@ -22,18 +22,18 @@ _INTERVAL: Final = 0.005
 # Seconds that a server which listens gets to accept a connection where others wait for that before.
 ACCEPTING: Final = 10.0
 # How sanitizers, languages and assertions say what they found, from what says most to what says least; of a Python traceback it
-# is the last line.
+# is the last line. The words before each are in every such report, and quickly looked for.
 _REPORTS: Final = tuple(
-    re.compile(pattern, re.MULTILINE)
-    for pattern in (
-        r"^SUMMARY: (\w+Sanitizer: .*)",
-        r"(\S+:\d+:\d+: runtime error: .*)",
-        r"(panicked at .*)",
-        r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)",
-        r"ERROR: (\w+Sanitizer: [\w-]+)",
-        r"WARNING: (ThreadSanitizer: [\w -]+)",
-        r"(\S+:\d+: .*Assertion .* failed)",
-        r"^(Assertion failed: .*)",
+    (words, re.compile(pattern, re.MULTILINE))
+    for words, pattern in (
+        ("SUMMARY: ", r"^SUMMARY: (\w+Sanitizer: .*)"),
+        (": runtime error: ", r"(\S+:\d+:\d+: runtime error: .*)"),
+        ("panicked at ", r"(panicked at .*)"),
+        ("Traceback (", r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)"),
+        ("Sanitizer: ", r"ERROR: (\w+Sanitizer: [\w-]+)"),
+        ("ThreadSanitizer: ", r"WARNING: (ThreadSanitizer: [\w -]+)"),
+        ("Assertion ", r"(\S+:\d+: .*Assertion .* failed)"),
+        ("Assertion failed: ", r"^(Assertion failed: .*)"),
     )
 )
 
@@ -134,7 +134,7 @@ class Process:
     def report(self) -> str:
         """What a sanitizer, or a panic, printed so far, in the line that says most; "" where there is none."""
         printed = self.stderr()
-        return next((found[1] for each in _REPORTS if (found := each.search(printed))), "")
+        return next((found[1] for words, each in _REPORTS if words in printed and (found := each.search(printed))), "")
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the whole process group, with SIGTERM and after ``timeout`` seconds SIGKILL; reap it and remove its directory."""
