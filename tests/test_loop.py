@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from serving import eventfds
+from serving import eventfds, rung
 
 from vfio_user_proto.loop import READABLE, WRITABLE, Loop, Watch
 
@@ -131,3 +131,13 @@ def test_callback_may_take_a_turn(loop: Loop) -> None:
         assert calls == ["inner", "outer"]
         loop.forget(outer)
         loop.forget(inner)
+
+
+def test_who_stops_a_loop_that_is_closed_writes_into_nothing(no_leak: None) -> None:
+    """A second signal, or a thread that was stuck, may come that late; the number may be another descriptor's by then."""
+    loop = Loop()
+    loop.close()
+    with eventfds(5) as others:
+        loop.stop()
+        assert [rung(each) for each in others] == [0] * 5
+    assert loop.stopped

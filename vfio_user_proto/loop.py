@@ -73,8 +73,9 @@ class Loop(Watch):
         self.watch(self._wake, READABLE, lambda _events: _drain(self._wake))
 
     def wake(self) -> None:
-        """Make ``turn`` return; may be called by a signal handler or another thread."""
-        os.eventfd_write(self._wake, 1)
+        """Make ``turn`` return, unless the loop is closed; may be called by a signal handler or another thread."""
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         """Set ``stopped`` and wake; may be called by a signal handler or another thread."""
@@ -84,7 +85,8 @@ class Loop(Watch):
     def close(self) -> None:
         """Give back the own descriptors."""
         super().close()
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1
+        os.close(wake)
 
 
 def _drain(fd: int) -> None:
