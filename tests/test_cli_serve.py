@@ -12,6 +12,7 @@ from serving import Client
 
 from vfio_user_proto import __version__, unix
 from vfio_user_proto.devices import DEVICES
+from vfio_user_proto.faults import FAULTS
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, VersionRequest
 
 VFIO_USER = [sys.executable, "-m", "vfio_user_proto"]
@@ -177,6 +178,11 @@ def test_terminal_of_the_serial_port_connects_to_a_path_of_its_own(path: Path, t
         (["--socket-path", "x", "--terminal", "y"], 2, "--terminal is for --device serial"),
         (["--socket-path", "x", "--device", "serial", "--terminal", "{file}"], 3, "{file}: exists and is no socket"),
         (["--socket-path", "x", "--device", "testdv"], 2, "no device 'testdv'; did you mean testdev?"),
+        (
+            ["--socket-path", "x", "--fault", "qqq"],
+            2,
+            f"no fault 'qqq'; there are {', '.join(sorted(FAULTS)[:12])} and {len(FAULTS) - 12} more",
+        ),
         (["--socket-path", "x", "--device", "qqq"], 2, f"no device 'qqq'; there are {', '.join(sorted(DEVICES))}"),
     ],
 )

@@ -23,7 +23,7 @@ def register(subparsers: Any) -> None:
     _register_server(kinds)
     conformance_client.register(kinds)
     conformance_model.register(kinds)
-    listing = kinds.add_parser("list", help="print every case")
+    listing = kinds.add_parser("list", help="print every case, and the faults of the built-in server that it catches")
     listing.add_argument("patterns", nargs="*", metavar="PATTERN", help=_PATTERNS)
     listing.add_argument(
         "--requirements", action="store_true", help="every requirement, with its cases or why it has none"
@@ -118,6 +118,7 @@ def run_list(options: argparse.Namespace) -> int:
         if case.given:
             print(f"  given     {'; then '.join(map(str, case.given))}")
         print(f"  sent      {case.stimulus_text}\n  expected  {case.expect_text}")
+        print(f"  catches   {', '.join(case.catches)}")
     print(plural(len(chosen), "case"), file=sys.stderr)
     return 0
 
@@ -181,6 +182,7 @@ def run_prove(options: argparse.Namespace) -> int:
     from vfio_user_conformance.case import select
     from vfio_user_conformance.model import proof as of_model
     from vfio_user_conformance.proof import MODES, gaps, prove
+    from vfio_user_conformance.words import plural
 
     rules = of_model.select(options.patterns)
     patterns = [pattern for pattern in options.patterns if not of_model.is_for_rules(pattern)]
@@ -198,7 +200,10 @@ def run_prove(options: argparse.Namespace) -> int:
         faults = sum(bool(proof.fault) for proof in proofs)
         print(
             "\n".join(
-                [*missing, f"the right server in {len(MODES)} modes; {faults} faults, each against what names it"]
+                [
+                    *missing,
+                    f"the right server in {len(MODES)} modes; {plural(faults, 'fault')}, each against what names it",
+                ]
             )
         )
     return 0 if not missing and all(proof.holds for proof in proofs) else 1

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="case",
         help="start a fresh one for each case, after a crash only, or once (case)",
     )
-    parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in server, to see it found")
+    parser.add_argument(
+        "--fault", metavar="NAME", help="a fault for the built-in server, to see it found; conformance list names them"
+    )
     parser.add_argument(
         "--timeout-multiplier",
         type=_multiplier,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from vfio_user_proto import unix
 from vfio_user_proto.device import Device
@@ -23,10 +23,17 @@ from vfio_user_proto.responder import OFFER
 from vfio_user_proto.server import Server
 from vfio_user_proto.session import Options
 
+# Of more names than this a refusal tells the first ones only.
+_NAMED: Final = 12
+
 
 def register(subparsers: Any) -> None:
     """Add ``serve`` to the parser of ``vfio-user``."""
-    parser = subparsers.add_parser("serve", help="run the reference server", description=__doc__)
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the reference server",
+        description="Run the reference server, one client after the other, until SIGTERM or SIGINT.",
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--socket-path", metavar="PATH", help="listen on this path; mode 0600, removed at the end")
     where.add_argument(
@@ -39,7 +46,9 @@ def register(subparsers: Any) -> None:
         help=f"one of {', '.join(DEVICES)} (testdev), or FILE.py:CLASS, a class of your own",
     )
     parser.add_argument("--terminal", metavar="PATH", help="of the device serial: listen here for who reads and types")
-    parser.add_argument("--fault", metavar="NAME", help="be wrong in one way, to show that a test notices")
+    parser.add_argument(
+        "--fault", metavar="NAME", help="be wrong in one way, to show that a test notices; conformance list names them"
+    )
     parser.add_argument("--once", action="store_true", help="end when the first client has left")
     parser.add_argument("--max-msg-fds", type=_number, default=OFFER.max_msg_fds, metavar="N")
     parser.add_argument("--max-data-xfer-size", type=_number, default=OFFER.max_data_xfer_size, metavar="BYTES")
@@ -123,9 +132,11 @@ def _look_up(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     """The entry of that name. Raises UsageError with the nearest names there are."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(table))}"
-    raise UsageError(f"no {kind} {name!r}; {hint}")
+    names = sorted(table)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:_NAMED])}"
+    more = f" and {len(names) - _NAMED} more" if not near and len(names) > _NAMED else ""
+    raise UsageError(f"no {kind} {name!r}; {hint}{more}")
 
 
 def _number(text: str) -> int:
