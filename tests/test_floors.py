@@ -11,7 +11,7 @@ PACKAGES = {
 }
 # From the ground up. A package stands for all its modules, which may see each other, unless they are named themselves.
 FLOORS = """\
-    errors model
+    errors model closing
     messages drafts
     wire specdoc
     events states craft capabilities loop regioncaps eventfds

@@ -6,7 +6,6 @@ import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from vfio_user_proto import unix
@@ -15,6 +14,7 @@ from vfio_user_proto.client.asking import Exchanging
 from vfio_user_proto.client.commands import OFFER, VERSION, Commands
 from vfio_user_proto.client.exchange import Exchange, Pending, Reply
 from vfio_user_proto.client.memory import MemoryMap
+from vfio_user_proto.closing import Closing
 from vfio_user_proto.model import Record
 from vfio_user_proto.states import State
 
@@ -89,7 +89,7 @@ class Calls:
     dma_logging_report = _blocking(Commands.dma_logging_report)
 
 
-class Client(Calls, Exchange):
+class Client(Calls, Exchange, Closing):
     """A connection to one server, used by one thread. Make it with ``connect``; it is closed at the end of a ``with`` block.
 
     The server's commands are served while a call waits.
@@ -125,14 +125,6 @@ class Client(Calls, Exchange):
             client.close()
             raise
         return client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def send(
         self, command: int, payload: Record | None = None, *, fds: Sequence[int] = (), no_reply: bool = False

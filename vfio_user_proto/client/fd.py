@@ -1,13 +1,12 @@
 """A descriptor with an owner."""
 
 import os
-from types import TracebackType
-from typing import Self
 
 from vfio_user_proto import unix
+from vfio_user_proto.closing import Closing
 
 
-class Fd:
+class Fd(Closing):
     """A descriptor that is ours: closed by ``close``, at the end of a ``with`` block, or given away by ``detach``."""
 
     __slots__ = ("_number",)
@@ -45,14 +44,6 @@ class Fd:
         """Close it; once is enough."""
         if self._number >= 0:
             os.close(self.detach())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Fd({self._number}, {self.kind})" if self._number >= 0 else "Fd(closed)"

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from vfio_user_proto.client.fd import Fd
+from vfio_user_proto.closing import Closing
 from vfio_user_proto.errors import RemoteProtocolError
 from vfio_user_proto.messages import (
     DeviceGetRegionInfoReply,
@@ -56,7 +56,7 @@ class Window:
             raise ValueError(f"{count} bytes at {offset:#x} are outside {self.size} bytes at {self.offset:#x}")
 
 
-class _WithFds:
+class _WithFds(Closing):
     """Something that owns descriptors until it is closed."""
 
     fds: tuple[Fd, ...]
@@ -65,14 +65,6 @@ class _WithFds:
         """Close the descriptors."""
         for fd in self.fds:
             fd.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

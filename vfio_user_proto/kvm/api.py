@@ -5,10 +5,10 @@ import errno
 import fcntl
 import mmap
 import os
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from vfio_user_proto import wire
+from vfio_user_proto.closing import Closing
 from vfio_user_proto.drafts import ioregionfd
 from vfio_user_proto.drafts.ioregionfd import (
     IoeventfdFlags,
@@ -55,22 +55,7 @@ def call(fd: int, what: KvmCall | ioregionfd.KvmCall, argument: int | bytes | by
     return result if isinstance(result, int) else 0
 
 
-class _Closing:
-    """Closed at the end of a ``with`` block."""
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Mapping(_Closing):
+class Mapping(Closing):
     """``size`` bytes of a file, seen here as ``view``. Only the kernel should touch memory that is somebody else's."""
 
     def __init__(self, fd: int, size: int) -> None:
@@ -102,7 +87,7 @@ class Memory(Mapping):
         os.close(self.fd)
 
 
-class Vm(_Closing):
+class Vm(Closing):
     """A virtual machine. Its methods raise KvmError: no KVM, or the kernel's refusal with its errno."""
 
     def __init__(self) -> None:
@@ -268,7 +253,7 @@ def _ioeventfd(fd: int, address: int, size: int, port: bool, match: int | None, 
     return KvmIoeventfd(datamatch=match or 0, addr=address, len=size, fd=fd, flags=flags)
 
 
-class Vcpu(_Closing):
+class Vcpu(Closing):
     """A processor. ``shared`` is what it shares with the kernel: ``kvm_run``, then the values of ports."""
 
     def __init__(self, fd: int, size: int) -> None:

@@ -5,9 +5,9 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
+from vfio_user_proto.closing import Closing
 from vfio_user_proto.device import IoFds
 from vfio_user_proto.kvm.ioregion import SIZES, IoregionSocket
 from vfio_user_proto.kvm.kick import Kick, Shadow
@@ -110,7 +110,7 @@ class _Window:
     registers: list[_Registers] = field(default_factory=list)
 
 
-class GuestBus:
+class GuestBus(Closing):
     """Carries the accesses of a guest to the device behind ``server``; ``kernel`` may take over what it can.
 
     ``load`` and ``store`` raise what the server's client raises, RemoteProtocolError where a descriptor does not do what its
@@ -189,14 +189,6 @@ class GuestBus:
         self._windows.clear()
         self._kicks.clear()
         self._sockets.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _find(self, space: Space, address: int, size: int) -> _Window | None:
         for window in self._windows:

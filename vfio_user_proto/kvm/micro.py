@@ -2,10 +2,10 @@
 
 import time
 from collections import Counter
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from vfio_user_proto import wire
+from vfio_user_proto.closing import Closing
 from vfio_user_proto.drafts.kvm import KvmExit, KvmExitIo, KvmExitMmio, KvmRun
 from vfio_user_proto.errors import KvmError
 from vfio_user_proto.kvm.api import Memory, Vcpu, Vm
@@ -23,7 +23,7 @@ _decode_mmio: Final = wire.plan_of(KvmExitMmio).decode
 _MMIO_DATA: Final = KvmRun.fixed_size + KvmExitMmio.rows["data"].offset
 
 
-class MicroVm:
+class MicroVm(Closing):
     """Runs programs; ``memory`` is at guest address 0, and what lies above it is trapped, as are ports.
 
     Raises KvmError where KVM does not work here.
@@ -81,14 +81,6 @@ class MicroVm:
     def close(self) -> None:
         self._watchdog.close()
         self.vm.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _access_memory(self, bus: GuestBus) -> None:
         shared = self._vcpu.shared
