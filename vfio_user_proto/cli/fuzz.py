@@ -28,10 +28,17 @@ def register(subparsers: Any) -> None:
     where = server.add_mutually_exclusive_group()
     where.add_argument("--socket", metavar="PATH", help="a server that runs already")
     where.add_argument("--spawn", metavar="COMMAND", help="a server to start; {socket} stands for its path")
-    server.add_argument("--time", type=_positive, metavar="SECONDS", help=f"stop after this ({_DEFAULT_SECONDS:g})")
-    server.add_argument("--steps", type=_count, metavar="N", help="stop after N sessions")
+    server.add_argument(
+        "--time",
+        type=_positive,
+        metavar="SECONDS",
+        help=f"send for so long ({_DEFAULT_SECONDS:g}); a finding is then still made small",
+    )
+    server.add_argument("--steps", type=_count, metavar="N", help="stop after so many sessions")
     server.add_argument("--seed", type=_number, metavar="N", help="the same seed sends the same sessions (any)")
-    server.add_argument("--save", type=Path, metavar="DIR", help='write findings there, for "conformance replay"')
+    server.add_argument(
+        "--save", type=Path, metavar="DIR", help="keep a file per finding, for conformance replay and decode"
+    )
     server.add_argument("--timeout-multiplier", type=_positive, default=1.0, metavar="X", help="for slow servers (1)")
     server.set_defaults(run=run_server)
     corpus = kinds.add_parser("corpus", help="write messages of every kind, one per file, for AFL++ or libFuzzer")
