@@ -32,7 +32,7 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="run the reference server",
-        description="Run the reference server, one client after the other, until SIGTERM or SIGINT.",
+        description="Run the reference server until SIGTERM or SIGINT; each client at the same time has a device of its own.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--socket-path", metavar="PATH", help="listen on this path; mode 0600, removed at the end")
