@@ -136,7 +136,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "device-info-argsz-echoed",
         "argsz is that of the request.",
-        outgoing=outgoing(lambda data, to: payload(data, _number(asked(to).argsz, 4) + data[20:]), INFO),
+        outgoing=outgoing(
+            lambda data, to: payload(data, _number(asked(to).argsz, 4) + data[20:]) if data[16:] else data, INFO
+        ),
     ),
     Fault(
         "device-info-argsz-largest-refused",

@@ -1,7 +1,7 @@
 """Header and framing: what holds for every message, whatever its command."""
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, NoReply, Reply, under
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, NoReply, Reply, at_least, under
 from vfio_user_conformance.steps import Send, Together
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import (
@@ -18,6 +18,9 @@ from vfio_user_proto.messages import (
 INFO = DeviceGetInfoRequest()
 CONFIG = DeviceGetRegionInfoRequest(argsz=0x1000, index=7)
 MAPPED = DmaMapRequest(flags=DmaMapFlags.READABLE, address=0x10000, size=0x2000)
+# The reply to CONFIG, whose index has come whole: no other region is as large where a device has few. That index is repeated in
+# it is another requirement.
+WHOLE = Reply(size=at_least(256))
 # What every server has to refuse: a part of what is mapped already.
 OVERLAP = MAPPED.replace(size=0x1000)
 REFUSAL = under("dma-map.overlap", ErrorReply())
@@ -32,7 +35,7 @@ def cut(where: str, at: int) -> Case:
         ident=f"header/cut-{where}",
         requirement="stream.cut-message",
         stimulus=Send(CONFIG, cuts=(at,)),
-        expect=Reply(index=7),
+        expect=WHOLE,
         catches=(f"cut-{where}-fails",),
     )
 
@@ -80,14 +83,14 @@ CASES = [
         ident="header/coalesced-and-cut",
         requirement="stream.coalesced-messages",
         stimulus=Together((Send(INFO), Send(CONFIG)), cuts=(40,)),
-        expect=(Reply(), Reply(index=7)),
+        expect=(Reply(), WHOLE),
         catches=("coalesced-remainder-dropped",),
     ),
     Case(
         ident="header/coalesced",
         requirement="stream.coalesced-messages",
         stimulus=Together((Send(INFO), Send(CONFIG), Send(DeviceGetIrqInfoRequest(index=0)))),
-        expect=(Reply(), Reply(index=7), Reply(index=0)),
+        expect=(Reply(), WHOLE, Reply()),
         catches=("coalesced-dropped",),
     ),
     Case(
@@ -101,7 +104,7 @@ CASES = [
         ident="header/id-in-flight-twice",
         requirement="header.message-id-any",
         stimulus=(Send(INFO, message_id=7), Send(CONFIG, message_id=7), Send(INFO, message_id=7)),
-        expect=(Reply(), Reply(index=7), Reply()),
+        expect=(Reply(), Reply(), Reply()),
         catches=("id-reused-refused",),
     ),
     Case(

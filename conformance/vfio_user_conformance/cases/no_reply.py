@@ -33,7 +33,7 @@ from vfio_user_proto.messages import (
     RegionWriteRequest,
 )
 
-MAP = DmaMapRequest(flags=DmaMapFlags.READABLE, address=0x10000, size=0x1000)
+MAP = DmaMapRequest(flags=DmaMapFlags.READABLE | DmaMapFlags.WRITEABLE, address=0x10000, size=0x1000)
 UNMAP = DmaUnmapRequest(address=0x10000, size=0x1000)
 NO_HAZARD = frozenset[str]()
 GET_MIGRATION = DeviceFeatureFlags(DeviceFeatureFlags.GET | DeviceFeature.MIGRATION)
