@@ -6,12 +6,13 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 SCALE ?= 1
 
-.PHONY: help demo test check interop soak format lint types generated bench clean
+.PHONY: help demo test check prove interop soak format lint types generated bench clean
 
 help:
 	@echo "make demo    run the suite against the built-in reference server, over a socket; writes report/conformance.html"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, generated files, tests"
+	@echo "make prove   what shows that the suite can be believed: our server breaks no rule, each fault is found by what names it"
 	@echo "make interop QEMU with our devices, fetched from Debian (180 MB, kept in ~/.cache); skips where that cannot be"
 	@echo "make soak    long attacks on our server: 10,000 connects, a million messages; SCALE=0.01 for a part of it"
 	@echo "make bench   the benchmarks, each a ratio against its yardstick"
@@ -30,6 +31,9 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 check: lint types generated test
+
+prove: $(READY)
+	$(BIN)/vfio-user conformance prove
 
 interop: $(READY)
 	-tests/interop/setup

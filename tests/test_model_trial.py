@@ -4,6 +4,7 @@ from judging import Serving, bench, plain, refusal, reply
 
 from vfio_user_conformance.model.again import again, every
 from vfio_user_conformance.model.catalogue import MOVES, RULES, moves_of, script_of
+from vfio_user_conformance.model.explore import Run
 from vfio_user_conformance.model.memory import Map, Unmap
 from vfio_user_conformance.model.region import Ask, Read, Write
 from vfio_user_conformance.model.shorten import shortest
@@ -95,6 +96,17 @@ def test_only_the_finding_that_is_looked_for_ends_the_sequence() -> None:
     assert found.moves == (LOW, INSIDE)
     assert again(judge, (LOW,), Key("model/map-overlap", Outcome.FAIL)) is None
     judge.target.close()
+
+
+def test_an_interrupt_loses_nothing_that_was_found() -> None:
+    class Interrupted(Run):
+        def _shortened(self, found: Found) -> Found:
+            raise KeyboardInterrupt
+
+    run = Interrupted(bench(takes_all), seed=1)
+    outcomes = {result.outcome for result in run.run()}
+    assert outcomes & {Outcome.FAIL, Outcome.DEVIATION}
+    assert run.cut_short.startswith("stopped after")
 
 
 def found_by(*moves: object) -> Found:
