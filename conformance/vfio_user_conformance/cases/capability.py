@@ -4,10 +4,9 @@ from typing import Any
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_info import ask as ask_region
-from vfio_user_conformance.cases.region_io_fds import ask as ask_io_fds
 from vfio_user_conformance.cases.version import WITHOUT_TWIN, propose
 from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whole, at_most
-from vfio_user_conformance.facts import MAPPABLE, WITH_IO_FDS
+from vfio_user_conformance.facts import MAPPABLE
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.steps import Send
 from vfio_user_conformance.words import plural
@@ -88,14 +87,6 @@ CASES = [
         expect=Reply(version_minor=at_most(1)),
         greet=False,
         catches=("version-minor-one-refused",),
-    ),
-    Case(
-        ident="capability/one-descriptor-stated",
-        requirement="version.max-msg-fds-kept",
-        stimulus=(Send(propose({"max_msg_fds": 1})), ask_io_fds(WITH_IO_FDS)),
-        expect=(Reply(), at_most_fds(1)),
-        greet=False,
-        catches=("max-msg-fds-off-by-one", "max-msg-fds-ignored"),
     ),
     Case(
         ident="capability/all-by-messages",

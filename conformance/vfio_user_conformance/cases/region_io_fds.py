@@ -333,19 +333,19 @@ CASES = [
         catches=("region-io-fds-pio-flag-missing",),
     ),
     Case(
-        ident="region-io-fds/argsz-small-no-descriptors",
-        requirement="region-io-fds.descriptors",
-        stimulus=ask(WITH_IO_FDS, 16),
-        expect=Reply(sub_regions=(), fds=0),
-        catches=("region-io-fds-descriptors-when-cut",),
-    ),
-    Case(
         ident="region-io-fds/second-attempt",
         requirement="region-io-fds.argsz-too-small",
         stimulus="VFIO_USER_DEVICE_GET_REGION_IO_FDS with argsz 16, then with the argsz of the reply",
         expect="the fixed part, then every record",
         script=second_attempt,
         catches=("region-io-fds-argsz-grows", "io-fds-fixed-part-refused"),
+    ),
+    Case(
+        ident="region-io-fds/argsz-small-no-descriptors",
+        requirement="region-io-fds.descriptors",
+        stimulus=ask(WITH_IO_FDS, 16),
+        expect=Reply(sub_regions=(), fds=0),
+        catches=("region-io-fds-descriptors-when-cut",),
     ),
     Case(
         ident="region-io-fds/one-descriptor-by-default",
@@ -355,6 +355,15 @@ CASES = [
         expect=Either(Reply(whole=some_fds(1)), ErrorReply()),
         greet=False,
         catches=("region-io-fds-max-msg-fds-ignored", "max-msg-fds-default-many"),
+    ),
+    Case(
+        ident="region-io-fds/one-descriptor-stated",
+        requirement="version.max-msg-fds-kept",
+        given=(Send(propose({"max_msg_fds": 1})),),
+        stimulus=ask(WITH_IO_FDS),
+        expect=Either(Reply(whole=some_fds(1)), ErrorReply()),
+        greet=False,
+        catches=("max-msg-fds-off-by-one", "max-msg-fds-ignored"),
     ),
     Case(
         ident="region-io-fds/four-descriptors",
