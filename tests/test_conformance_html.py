@@ -117,11 +117,12 @@ def test_a_long_message_is_cut_and_says_so() -> None:
 
 
 def test_a_flood_of_messages_is_cut_and_says_so() -> None:
-    flood = replace(RESULTS[0], messages=tuple(entry(number.to_bytes(4, "big")) for number in range(1000)))
-    shown = html.render(replace(REPORT, results=(flood,)))
+    messages = tuple(entry(number.to_bytes(4, "big")) for number in range(1000))
+    right, wrong = (html.render(replace(REPORT, results=(replace(each, messages=messages),))) for each in RESULTS[:2])
 
-    assert shown.count("from the client: no message") == 40
-    assert "… 960 messages more" in shown
+    assert [page.count("from the client: no message") for page in (right, wrong)] == [12, 40]
+    assert "… 988 messages more" in right
+    assert "… 960 messages more" in wrong
 
 
 def test_what_went_with_a_message_is_told() -> None:

@@ -5,11 +5,11 @@ from vfio_user_conformance import coverage
 from vfio_user_conformance.report.hexview import message
 from vfio_user_conformance.report.page import button, clean, page, table
 from vfio_user_conformance.requirements import REQUIREMENTS
-from vfio_user_conformance.verdict import Report, Result
+from vfio_user_conformance.verdict import FINDINGS, Report, Result
 from vfio_user_conformance.words import plural
 
-# Of a longer conversation only so many messages at either end are shown.
-_SHOWN = 20
+# Of a longer conversation only so many messages at either end are shown: where something is wrong, and where nothing is.
+_SHOWN_WRONG, _SHOWN_RIGHT = 20, 6
 
 
 def render(report: Report) -> str:
@@ -97,7 +97,8 @@ def _article(result: Result) -> str:
 def _conversation(result: Result) -> str:
     """The messages of a case; a flood of them is cut in the middle."""
     messages = result.messages
-    if len(messages) <= 2 * _SHOWN:
+    shown = _SHOWN_WRONG if result.outcome in FINDINGS else _SHOWN_RIGHT
+    if len(messages) <= 2 * shown:
         return "".join(map(message, messages))
-    left_out = f'<p class="quiet">… {plural(len(messages) - 2 * _SHOWN, "message")} more</p>'
-    return "".join([*map(message, messages[:_SHOWN]), left_out, *map(message, messages[-_SHOWN:])])
+    left_out = f'<p class="quiet">… {plural(len(messages) - 2 * shown, "message")} more</p>'
+    return "".join([*map(message, messages[:shown]), left_out, *map(message, messages[-shown:])])
