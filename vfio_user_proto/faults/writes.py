@@ -116,7 +116,9 @@ FAULTS: tuple[Fault, ...] = (
         lambda r: CONFIG_SIZE <= r.offset < CONFIG_SIZE + 8 and r.region == CONFIG,
     ),
     _writes(
-        "across-the-end", "Only the offset is looked at.", lambda r: _inside(r) and r.offset + r.count > CONFIG_SIZE
+        "across-the-end",
+        "Only the offset is looked at.",
+        lambda r: r.offset > 0 and _inside(r) and r.offset + r.count > CONFIG_SIZE,
     ),
     _writes("range-wraps", "offset and count fit into 64 bits.", lambda r: r.offset + r.count > 1 << 64),
     _writes("offset-of-33-bits", "Offsets have 32 bits.", lambda r: r.offset == 1 << 32),
