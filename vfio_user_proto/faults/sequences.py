@@ -138,6 +138,18 @@ class _SavesEarly(_Remembering):
         return answer
 
 
+class _LeavesError(Responder):
+    def device_feature(self, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
+        if asks_for(F.MIG_DEVICE_STATE, SET)(request) and self.device.state == S.ERROR:
+            self.device.state = S.STOP
+        try:
+            return super().device_feature(request, fds)
+        except OSError:
+            if self.device.state == S.RESUMING:
+                self.device.state = S.ERROR
+            raise
+
+
 class _OneOffset(_Remembering):
     def dma_map(self, request: DmaMapRequest, fds: list[int]) -> Answer:
         if fds:
@@ -164,6 +176,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("sequence-stop-refused-with-log", "A device whose writes are recorded cannot stop.", responder=_BusyLogging),
     Fault("sequence-unmap-undoes-write", "An unmapping undoes the write before it.", responder=_Undoes),
     Fault("sequence-first-state-loaded", "Whatever is loaded, it is the first state saved.", responder=_SavesEarly),
+    Fault("sequence-error-left-by-set", "ERROR is left by any set, as STOP is.", responder=_LeavesError),
     Fault("sequence-offset-of-the-first", "Files are used from the first one's offset on.", responder=_OneOffset),
     Fault("sequence-log-cleared-by-map", "A new mapping empties the log of writes.", responder=_ForgetsWrites),
 )

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-from vfio_user_conformance.expect import AfterCheck, NoReply, Released, Reply
+from vfio_user_conformance.cases.feature import GET, feature, state
+from vfio_user_conformance.expect import AfterCheck, Is, NoReply, Released, Reply
 from vfio_user_conformance.facts import RESETTABLE, Facts
 from vfio_user_conformance.model.irqs import signals
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import S, World, reconnected, reset
 from vfio_user_conformance.steps import Reconnect, Send
-from vfio_user_proto.messages import Command
+from vfio_user_proto.messages import Command, DeviceFeature
 
 RESET = Rule("reset", "get-info.reset", "a device that says so can be reset", (RESETTABLE,), frozenset({"reset"}))
 RECOVERS = Rule(
@@ -17,7 +18,9 @@ RECOVERS = Rule(
     "a reset leads out of ERROR",
     (RESETTABLE,),
     frozenset({"reset", "migration"}),
+    ("mig-state-error-kept-by-reset",),
 )
+_IN_RUNNING = Reply(fds=0, data=Is("of RUNNING", lambda data: data[:4] == state(S.RUNNING)[:4]))
 LEFT = Rule(
     "reconnect",
     "disconnect.unmap-all",
@@ -42,6 +45,8 @@ class Reset(Move):
         if not silent and not accepted(seen):
             return world
         after = reset(world)
+        if rule is RECOVERS:
+            yield Turn(RECOVERS, (feature(DeviceFeature.MIG_DEVICE_STATE, GET, argsz=16),), (_IN_RUNNING,))
         yield signals(world, after, -1, (), done=False)
         return after
 

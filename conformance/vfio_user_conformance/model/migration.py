@@ -61,7 +61,14 @@ ERROR_SET = Rule(
     _HAZARDS,
     ("migration-error-settable",),
 )
-FROM_ERROR = Rule("state-from-error", "mig-state.reset-recovers", "no set leads out of ERROR", _NEEDS, _HAZARDS)
+FROM_ERROR = Rule(
+    "state-from-error",
+    "mig-state.reset-recovers",
+    "no set leads out of ERROR",
+    _NEEDS,
+    _HAZARDS,
+    ("sequence-error-left-by-set",),
+)
 BACK = Rule(
     "state-back-to-pre-copy",
     "mig-state.stop-copy-to-pre-copy",
