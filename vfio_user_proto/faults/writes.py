@@ -132,7 +132,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "write-over-the-limit-hangs",
         "There is room for what a message holds.",
-        connection=rewritten(lambda data: hang() if size_of(data) > 1 << 20 else data),
+        connection=rewritten(lambda data: hang() if 1 << 20 < size_of(data) < 1 << 31 else data),
     ),
     Fault("write-count-largest-accepted", "count fits into an int.", responder=respond(_believed)),
     Fault("write-of-whole-words", "Registers have 4 bytes.", responder=method("region_write", _whole_words)),
