@@ -169,8 +169,11 @@ def run_replay(options: argparse.Namespace) -> int:
 
     statuses = set()
     for file in options.files:
-        done = replay(read_capture(file), judged.bench(options))
-        print(f"{file}: {done.text}", flush=True)
+        capture, bench = read_capture(file), judged.bench(options)
+        done = replay(capture, bench)
+        asked, before = bench.target.name, capture.head.get("target", bench.target.name)
+        other = f" (by {asked}; it was found in {before})" if asked != before else ""
+        print(f"{file}: {done.text}{other}", flush=True)
         statuses.add(done.status)
     return next(status for status in (1, 4, 0) if status in statuses)
 
