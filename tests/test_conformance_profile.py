@@ -67,6 +67,7 @@ def test_known_findings_replace_those_of_the_file_and_leave_the_rest(tmp_path: P
     known = (
         Known("a/*", Outcome.DESYNC, 'says "no"\\\nand\ttabs'),
         Known("b/c", Outcome.FAIL, "a bug", "https://example.org/1", date(2027, 1, 1)),
+        Known("b/d", Outcome.HANG, "a race", sometimes=frozenset({Outcome.PASS, Outcome.NOT_REACHED})),
     )
 
     update_known(path, known)

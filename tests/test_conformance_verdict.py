@@ -68,6 +68,16 @@ def test_a_known_finding_of_another_class_counts() -> None:
     assert stale == ["a/one: known as fail, but ended as crash"]
 
 
+def test_what_depends_on_chance_may_end_in_several_classes() -> None:
+    known = [Known("a/one", Outcome.HANG, "a race", sometimes=frozenset({Outcome.PASS, Outcome.FAIL}))]
+
+    for outcome, expected in ((Outcome.HANG, "a race"), (Outcome.FAIL, "a race"), (Outcome.PASS, "")):
+        [one], stale = compare([result(outcome)], known, EVERY, TODAY)
+        assert (one.known, [each for each in stale if "a/one" in each]) == (expected, [])
+    [one], stale = compare([result(Outcome.CRASH)], known, EVERY, TODAY)
+    assert (one.known, stale) == ("", ["a/one: known as hang, but ended as crash"])
+
+
 def test_an_unexpected_pass_and_an_entry_without_a_case_are_told() -> None:
     known = [Known("a/one", Outcome.FAIL, "fixed"), Known("c/*", Outcome.FAIL, "renamed")]
 

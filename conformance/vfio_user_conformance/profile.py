@@ -92,14 +92,15 @@ def _profile(content: dict[str, Any]) -> Profile:
 
 
 def _known(entry: dict[str, Any]) -> Known:
-    check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires"))
+    check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires", "sometimes"))
     outcome = Outcome(entry["class"])
     if outcome not in FINDINGS or not entry["reason"].strip():
         raise ValueError(f"the known finding {entry['case']!r} needs a class that is a finding, and a reason")
     expires = entry.get("expires")
     if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
         raise ValueError(f"the known finding {entry['case']!r} expires on a day, such as 2027-01-01, without quotes")
-    return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""), expires)
+    sometimes = frozenset(map(Outcome, entry.get("sometimes", ())))
+    return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""), expires, sometimes)
 
 
 def allowed(names: list[str]) -> frozenset[str]:
@@ -122,6 +123,7 @@ def update_known(path: Path, known: Sequence[Known]) -> None:
 def _dump(entry: Known) -> str:
     fields = {"case": entry.case, "class": entry.outcome, "reason": entry.reason, "link": entry.link}
     lines = [f"{name} = {_quoted(value)}" for name, value in fields.items() if value]
+    lines += [f"sometimes = [{', '.join(map(_quoted, sorted(entry.sometimes)))}]"] if entry.sometimes else []
     lines += [f"expires = {entry.expires}"] if entry.expires else []
     return "\n".join(["[[known]]", *lines]) + "\n"
 

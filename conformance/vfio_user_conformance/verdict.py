@@ -100,7 +100,8 @@ class Result:
 class Known:
     """A finding that is expected: every case that ``case`` matches ends as ``outcome``; ``reason`` says why.
 
-    From the day ``expires`` on the finding counts again, and the entry itself is wrong.
+    Where that depends on chance, ``sometimes`` are the other classes that it may end in. From the day ``expires`` on the
+    finding counts again, and the entry itself is wrong.
     """
 
     case: str
@@ -108,12 +109,13 @@ class Known:
     reason: str
     link: str = ""
     expires: date | None = None
+    sometimes: frozenset[Outcome] = frozenset()
 
     def matches(self, ident: str) -> bool:
         return fnmatchcase(ident, self.case)
 
     def covers(self, ident: str, outcome: Outcome) -> bool:
-        return self.matches(ident) and self.outcome is outcome
+        return self.matches(ident) and outcome in {self.outcome, *self.sometimes}
 
     def holds(self, today: date) -> bool:
         return self.expires is None or today < self.expires
@@ -210,21 +212,25 @@ def compare(
     known = [one for one in known if one.holds(today)]
     for result in results:
         entry = next((one for one in known if one.covers(result.ident, result.outcome)), None)
-        marked.append(result if entry is None else replace(result, known=entry.reason))
+        marked.append(replace(result, known=entry.reason) if entry and result.outcome in FINDINGS else result)
     for one in known:
         if not any(one.matches(ident) for ident in every):
             stale.append(f"{one.case}: no such case")
         stale += [
             f"{result.ident}: known as {one.outcome}, but ended as {result.outcome}"
             for result in marked
-            if one.matches(result.ident) and not result.known and result.outcome in EXECUTED
+            if one.matches(result.ident)
+            and not (result.known or one.covers(result.ident, result.outcome))
+            and result.outcome in EXECUTED
         ]
     return marked, stale
 
 
 def updated(results: Sequence[Result], known: Sequence[Known]) -> list[Known]:
     """``known`` as the results would have it: without entries that no longer hold, with one for each new finding."""
-    kept = [one for one in known if all(one.outcome is each.outcome for each in results if one.matches(each.ident))]
+    kept = [
+        one for one in known if all(one.covers(each.ident, each.outcome) for each in results if one.matches(each.ident))
+    ]
     new = [
         Known(each.ident, each.outcome, f"not examined yet: {each.reason}")
         for each in results
