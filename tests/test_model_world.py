@@ -74,7 +74,10 @@ def test_what_is_raised_while_it_is_masked_waits_until_it_is_unmasked() -> None:
 
 
 def test_an_automasked_interrupt_may_be_masked_once_it_was_raised() -> None:
-    assert raised(World(), 0, [0], automasked=True).vectors[0, 0].masked is None
+    world = raised(World(), 0, [0], automasked=True)
+    assert world.vectors[0, 0].masked is None
+    world = masked(raised(world, 0, [0], automasked=True), 0, [0], False, automasked=True)
+    assert world.vectors[0, 0].masked is None
 
 
 def test_scratch_bytes_are_compared_as_far_as_they_are_known() -> None:

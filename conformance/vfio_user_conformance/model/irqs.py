@@ -158,7 +158,11 @@ class Masking(Move):
         send = _set(NONE | (MASK if self.on else UNMASK), self.index, self.start, self.count)
         seen = yield Turn(MASKING, (send,), _wish(world))
         chosen = _range(self.start, self.count)
-        after = masked(world, self.index, chosen, self.on) if accepted(seen) else world
+        after = (
+            masked(world, self.index, chosen, self.on, automasked=_automasked(facts, self.index))
+            if accepted(seen)
+            else world
+        )
         yield signals(world, after, self.index, (), done=False)
         return after
 

@@ -175,12 +175,14 @@ def disabled(world: World, index: int) -> World:
     return replace(world, vectors={**others, **masked}, retired=(*world.retired, *gone))
 
 
-def masked(world: World, index: int, chosen: Iterable[int], on: bool) -> World:
-    """Vectors were masked, or unmasked: then nothing waits any more."""
+def masked(world: World, index: int, chosen: Iterable[int], on: bool, *, automasked: bool = False) -> World:
+    """Vectors were masked, or unmasked: then nothing waits any more; one that masks itself may be masked by what waited."""
     vectors = dict(world.vectors)
     for vector in chosen:
         before = vectors.get((index, vector), Vector())
-        vectors[index, vector] = replace(before, masked=on, pending=on and before.pending)
+        vectors[index, vector] = replace(
+            before, masked=None if automasked and not on and before.pending else on, pending=on and before.pending
+        )
     return replace(world, vectors=vectors)
 
 
