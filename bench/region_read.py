@@ -3,6 +3,7 @@
 Run: python bench/region_read.py
 
 The yardstick is what the socket itself can copy: it reads a request as the server does, and sends the reply from memory.
+The server asks for a larger buffer in the kernel, which grants it up to net.core.wmem_max; the yardstick has the usual one.
 """
 
 import socket

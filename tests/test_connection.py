@@ -19,6 +19,7 @@ from vfio_user_proto.messages import (
     DmaMapRequest,
     DmaReadReply,
     DmaReadRequest,
+    HeaderFlags,
     RegionReadReply,
     RegionReadRequest,
     RegionWriteRequest,
@@ -278,6 +279,17 @@ def test_command_from_the_wrong_end_keeps_the_stream_in_step_and_can_only_be_ref
         engine.reply(event)
 
     assert engine.error(event, 95) is not None
+
+
+def test_a_reply_that_is_called_a_command_is_not_answered(pair: ConnectionPair) -> None:
+    """Or else two ends that take each other's refusals for commands refuse for ever."""
+    request = pair.command(Role.CLIENT, Command.DEVICE_RESET)
+    refused = craft(
+        Command.DEVICE_RESET, message_id=request.message.header.message_id, flags=int(HeaderFlags.ERROR), error=95
+    )
+    with pytest.raises(RemoteProtocolError, match="came where the reply to it is due"):
+        pair.feed(pair.client, refused, (7,))
+    assert pair.client.close() == (7,)
 
 
 def test_commands_before_the_version_is_agreed_are_out_of_turn() -> None:

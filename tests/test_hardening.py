@@ -6,11 +6,11 @@ import os
 import shlex
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from random import Random
 
 import pytest
+from commands import VFIO_USER
 from hostile import LITTLE, NO_DATA, TURN, Victim, attacked, flood, greeting, half_open, random_commands, take_turn
 from serving import ALL, Client, by_message, eventfds, memfd, start, status
 
@@ -154,7 +154,7 @@ def test_descriptors_by_the_hundred(victim: Victim, client: Client) -> None:
 
 def test_client_that_takes_every_descriptor_loses_its_session_and_the_others_keep_theirs(no_leak: None) -> None:
     """A server may have a hundred; what a client sends beyond those is cut off on its way."""
-    serve = shlex.join([sys.executable, "-m", "vfio_user_proto", "serve", "--socket-path"])
+    serve = shlex.join([*VFIO_USER, "serve", "--socket-path"])
     with launch.spawn(f"sh -c 'ulimit -n 100; exec {serve} {{socket}}'") as process, memfd(PAGE) as memory:
         victim = Victim(process, clients=2)
         with attacked(victim, growth=LITTLE):

@@ -181,7 +181,7 @@ def test_more_descriptors_than_agreed_are_refused() -> None:
 
 
 @pytest.mark.parametrize("argsz", [0, 15, 16, 4096])
-def test_device_info(desk: Desk, argsz: int) -> None:
+def test_device_info_is_the_devices_whatever_room_is_told(desk: Desk, argsz: int) -> None:
     info, fds = desk.ask(Command.DEVICE_GET_INFO, DeviceGetInfoRequest(argsz=argsz))
     assert (info.argsz, info.flags, info.num_regions, info.num_irqs) == (
         16,
@@ -199,7 +199,7 @@ def region_info(desk: Desk, index: int, argsz: int = 4096) -> Answer:
 @pytest.mark.parametrize(
     ("index", "size", "flags"), [(0, 4096, READ | WRITE), (1, 4096, READ), (2, 4096, WRITE), (6, 0, 0)]
 )
-def test_region_info(desk: Desk, index: int, size: int, flags: int) -> None:
+def test_region_info_is_the_devices(desk: Desk, index: int, size: int, flags: int) -> None:
     info, fds = region_info(desk, index)
     assert (info.argsz, info.index, info.size, info.flags, info.cap_offset) == (32, index, size, flags, 0)
     assert (info.capabilities, fds) == (b"", ())
@@ -289,7 +289,7 @@ def test_io_fds_request_fields_must_be_zero(desk: Desk, changes: dict[str, int])
 
 
 @pytest.mark.parametrize(("index", "count"), [(0, 1), (1, 0), (2, 4), (3, 1)])
-def test_irq_info(desk: Desk, index: int, count: int) -> None:
+def test_irq_info_is_the_devices(desk: Desk, index: int, count: int) -> None:
     info, fds = desk.ask(Command.DEVICE_GET_IRQ_INFO, DeviceGetIrqInfoRequest(index=index, argsz=0))
     assert (info.argsz, info.index, info.count, fds) == (16, index, count, ())
     assert bool(info.flags & IrqInfoFlags.EVENTFD) is bool(count)
@@ -298,7 +298,7 @@ def test_irq_info(desk: Desk, index: int, count: int) -> None:
 # The rest
 
 
-def test_reset(desk: Desk) -> None:
+def test_reset_reaches_the_device(desk: Desk) -> None:
     assert desk.ask(Command.DEVICE_RESET) == (None, ())
     assert desk.device.did == [("reset",)]
 

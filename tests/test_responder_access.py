@@ -215,13 +215,13 @@ def test_what_is_no_eventfd_is_refused_and_nothing_changes(desk: Desk) -> None:
 # Regions
 
 
-def test_region_read(desk: Desk) -> None:
+def test_a_read_reaches_the_device(desk: Desk) -> None:
     reply, _ = desk.ask(Command.REGION_READ, RegionReadRequest(region=0, offset=4092, count=4))
     assert (reply.region, reply.offset, reply.count, reply.data) == (0, 4092, 4, bytes(4))
     assert desk.device.did == [("read", 0, 4092, 4)]
 
 
-def test_region_write(desk: Desk) -> None:
+def test_a_write_reaches_the_device(desk: Desk) -> None:
     reply, _ = desk.ask(Command.REGION_WRITE, RegionWriteRequest(region=0, offset=1, data=b"abc"))
     assert (reply.region, reply.offset, reply.count) == (0, 1, 3)
     assert desk.device.did == [("write", 0, 1, b"abc")]

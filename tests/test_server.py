@@ -4,12 +4,12 @@ import resource
 import select
 import shlex
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import VFIO_USER
 from serving import ALL, Client, Serving, by_message, eventfds, memfd, open_to, read_exactly, rung, start, status
 
 from vfio_user_proto import launch, unix
@@ -175,7 +175,7 @@ def greeted(client: Client) -> bool:
 @pytest.mark.parametrize("limit", [30, 31])
 def test_server_without_descriptors_left_turns_clients_away_and_recovers(no_leak: None, limit: int) -> None:
     """A client takes two: with one limit there is none left to accept it with, with the other none for its session."""
-    serve = shlex.join([sys.executable, "-m", "vfio_user_proto", "serve", "--device", "minimal", "--socket-path"])
+    serve = shlex.join([*VFIO_USER, "serve", "--device", "minimal", "--socket-path"])
     with launch.spawn(f"sh -c 'ulimit -n {limit}; exec {serve} {{socket}}'") as process:
         clients = [Client(process.connect())]
         while greeted(client := Client(process.connect(), None)):
@@ -259,7 +259,7 @@ def test_client_that_leaves_with_replies_due(serving: Serving) -> None:
     serving.client()
 
 
-def test_many_connects(serving: Serving) -> None:
+def test_three_hundred_connects_leave_fewer_devices_and_a_server(serving: Serving) -> None:
     for _ in range(300):
         unix.connect(serving.path).close()
     serving.client().ask(INFO, DeviceGetInfoRequest())

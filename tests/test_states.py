@@ -38,7 +38,9 @@ def a_command(sender: Role, is_version: bool) -> tuple[int, VersionRequest | Dma
 
 
 @every_case
-def test_the_table(state: State, sender: Role, is_reply: bool, is_version: bool) -> None:
+def test_the_table_allows_what_the_document_allows(
+    state: State, sender: Role, is_reply: bool, is_version: bool
+) -> None:
     found = TRANSITIONS[state].get((sender, is_reply, is_version))
 
     assert found == LEGAL.get((state, sender, is_reply, is_version))

@@ -15,7 +15,7 @@ from serving import eventfds, memfd
 from vfio_user_proto import unix
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import RemoteProtocolError, TransportError
-from vfio_user_proto.messages import Command
+from vfio_user_proto.messages import Command, DmaMapRequest
 from vfio_user_proto.unix import Stream
 
 Pair = tuple[Stream, Stream]
@@ -93,51 +93,90 @@ def test_writing_to_a_closed_peer_is_an_error(pair: Pair) -> None:
         pair[1].write(b"x")
 
 
+MAP = craft(Command.DMA_MAP, DmaMapRequest())
+RESET = craft(Command.DEVICE_RESET)
+
+
 def test_looking_ahead_takes_what_is_there_for_reads_to_hand_out(pair: Pair) -> None:
     pair[0].write(b"first")
     pair[0].write(b"second")
-    pair[1].look_ahead()
+    assert pair[1].look_ahead() == b""
     pair[0].write(b"third")
-    pair[1].look_ahead()
+    assert pair[1].look_ahead() == b""
     assert pair[1].ahead == b"firstsecond"
     assert [pair[1].read(5), pair[1].read(100), pair[1].read(100)] == [(b"first", []), (b"second", []), (b"third", [])]
 
 
 def test_of_what_was_read_ahead_whole_messages_are_told_apart(pair: Pair) -> None:
     one, two = (craft(Command.DEVICE_RESET, extra=extra) for extra in (b"", b"payload"))
-    pair[0].write(one + two + two[:-1])
+    pair[0].write(one + two + MAP + two[:-1])
     pair[1].socket.setblocking(False)
-    pair[1].look_ahead()
-    assert [pair[1].message(), pair[1].message(), pair[1].message()] == [one, two, b""]
+    assert [pair[1].look_ahead(), pair[1].message(), pair[1].message(), pair[1].message()] == [one, two, MAP, b""]
     assert [pair[1].read(16), pair[1].read(100), pair[1].read(100)] == [(two[:16], []), (two[16:-1], []), None]
+
+
+@pytest.mark.parametrize("size", [16, unix.FIRST - 1, unix.FIRST, unix.FIRST + 1, unix.AHEAD])
+def test_a_single_message_is_there_at_once_whatever_its_size(pair: Pair, size: int) -> None:
+    message = craft(Command.DEVICE_RESET, extra=bytes(size - 16))
+    pair[0].write(message)
+    assert (pair[1].look_ahead(), pair[1].ahead) == (message, b"")
 
 
 @pytest.mark.parametrize("start", [b"half", craft(Command.DEVICE_RESET, message_size=15)], ids=["a part", "no size"])
 def test_what_is_no_whole_message_is_left_to_reads(pair: Pair, start: bytes) -> None:
     pair[0].write(start)
-    pair[1].look_ahead()
-    assert (pair[1].message(), pair[1].read(100)) == (b"", (start, []))
+    assert (pair[1].look_ahead(), pair[1].read(100)) == (b"", (start, []))
 
 
-def test_nothing_is_read_ahead_where_descriptors_come_and_none_is_lost(pair: Pair) -> None:
+def next_message(stream: Stream) -> tuple[bytes, int]:
+    """The next message as a channel reads it, and how many descriptors came with it."""
+    if whole := stream.look_ahead():
+        return whole, 0
+    data, count = b"", 0
+    while len(data) < 16 or len(data) < int.from_bytes(data[4:8], sys.byteorder):
+        end = 16 if len(data) < 16 else int.from_bytes(data[4:8], sys.byteorder)
+        more, fds = stream.read(end - len(data)) or (b"", [])
+        data, count = data + more, count + len(fds)
+        unix.close_all(fds)
+    return data, count
+
+
+@pytest.mark.parametrize(
+    ("plain", "with_descriptor", "counts"),
+    [
+        ((), (RESET,), (1,)),
+        ((RESET,), (RESET,), (0, 1)),
+        ((RESET,), (MAP,), (0, 1)),
+        ((RESET, RESET), (MAP,), (0, 0, 1)),
+        ((RESET, RESET, RESET), (MAP,), (0, 0, 0, 1)),
+        ((MAP,), (MAP,), (0, 1)),
+        ((MAP, RESET), (RESET,), (0, 0, 1)),
+        ((), (MAP, RESET), (1, 0)),
+        ((RESET,), (MAP, RESET, MAP), (0, 1, 0, 0)),
+    ],
+)
+def test_descriptors_stay_with_their_message_where_it_is_looked_ahead(
+    pair: Pair, plain: tuple[bytes, ...], with_descriptor: tuple[bytes, ...], counts: tuple[int, ...]
+) -> None:
+    """What is plain goes first, in one piece; the rest in another, which has the descriptor for its first message."""
     with eventfds(1) as fds:
-        pair[0].write(b"first")
-        pair[0].write(b"second", fds)
-        pair[1].look_ahead()
-        assert pair[1].ahead == b""
-        assert pair[1].read(5) == (b"first", [])
-        pair[1].look_ahead()
-        data, got = pair[1].read(6) or (b"", [])
-        assert (data, len(got)) == (b"second", 1)
-        unix.close_all(got)
+        if plain:
+            pair[0].write(b"".join(plain))
+        pair[0].write(b"".join(with_descriptor), fds)
+    assert [next_message(pair[1]) for _ in counts] == list(zip(plain + with_descriptor, counts, strict=True))
+
+
+def test_descriptors_that_came_ahead_and_were_not_handed_out_are_closed_with_the_stream(pair: Pair) -> None:
+    with eventfds(2) as fds:
+        pair[0].write(MAP, fds)
+    assert (pair[1].look_ahead(), pair[1].ahead) == (b"", MAP[: unix.FIRST])
 
 
 def test_looking_ahead_waits_for_nothing_and_leaves_the_end_to_reads(pair: Pair) -> None:
-    pair[1].look_ahead()
+    assert pair[1].look_ahead() == b""
     pair[0].write(b"last")
     pair[0].close()
-    pair[1].look_ahead()
-    pair[1].look_ahead()
+    assert pair[1].look_ahead() == pair[1].look_ahead() == b""
     assert [pair[1].read(16), pair[1].read(16)] == [(b"last", []), (b"", [])]
 
 
@@ -167,6 +206,16 @@ def test_full_socket_takes_a_part_then_nothing(pair: Pair) -> None:
     while pair[0].write(bytes(4096)):
         continue
     assert pair[0].write(b"x") == 0
+
+
+def test_more_room_takes_more_before_the_peer_reads(pair: Pair) -> None:
+    taken = []
+    for size in (1 << 14, 1 << 17):
+        pair[0].make_room(size)
+        taken.append(pair[0].write(bytes(1 << 20), wait=False))
+        while pair[1].read(1 << 20, wait=False):
+            pass
+    assert 0 < taken[0] < taken[1] < 1 << 20
 
 
 def test_read_gives_up_after_its_timeout(pair: Pair) -> None:
@@ -272,8 +321,13 @@ def test_connect_names_path_and_reason(tmp_path: Path, no_leak: None) -> None:
     with pytest.raises(TransportError, match="socket: No such file"):
         unix.connect(tmp_path / "socket")
     unix.listen(tmp_path / "socket").close()
-    with pytest.raises(TransportError, match="socket: Connection refused"):
+    with pytest.raises(TransportError, match="socket: nobody listens there"):
         unix.connect(tmp_path / "socket")
+    (tmp_path / "file").touch()
+    with pytest.raises(TransportError, match="file: is no socket"):
+        unix.connect(tmp_path / "file")
+    with pytest.raises(TransportError, match="there is no path to connect to"):
+        unix.connect("")
 
 
 def test_connect_without_a_descriptor_left_names_path_and_reason(tmp_path: Path, no_leak: None) -> None:
@@ -330,3 +384,15 @@ def test_descriptors_are_not_inherited_by_programs(pair: Pair) -> None:
         )
         unix.close_all(got)
     assert out.stdout == ""
+
+
+def test_what_the_peer_has_not_read_yet_is_told(pair: Pair) -> None:
+    ours, theirs = pair
+    before = ours.unread()
+    ours.write(b"abc")
+    waiting = ours.unread()
+    theirs.read(2)
+    rest = ours.unread()
+    theirs.read(1)
+
+    assert (before, waiting > 0, rest > 0, ours.unread()) == (0, True, True, 0)

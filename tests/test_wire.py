@@ -23,7 +23,7 @@ from vfio_user_proto.wire import Message
 CLASSES = [
     value for _, value in inspect.getmembers(m, inspect.isclass) if issubclass(value, Record) and value is not Record
 ]
-few = settings(max_examples=40)  # per record, and there are many
+few = settings(max_examples=25)  # per record, and there are many
 every_class = pytest.mark.parametrize("record", CLASSES, ids=lambda record: record.__name__)
 
 

@@ -82,7 +82,7 @@ LITERAL = {
 
 
 @pytest.mark.parametrize(("text", "message"), LITERAL.items(), ids=lambda part: getattr(part, "name", None))
-def test_literal_bytes(text: str, message: Message) -> None:
+def test_messages_are_these_bytes_both_ways(text: str, message: Message) -> None:
     data = bytes.fromhex(text)
 
     assert wire.decode(data) == message

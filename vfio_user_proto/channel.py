@@ -14,6 +14,8 @@ from vfio_user_proto.wire import HEADER_SIZE
 # More than this many bytes due to a peer that does not read: then we stop reading what it sends.
 OUTPUT_BOUND: Final = 1 << 20
 _ARRIVES: Final = READABLE | GONE
+# So much may wait in the kernel, where it grants that (net.core.wmem_max): a reply of 1 MiB goes in one turn, not in six.
+_ROOM: Final = 1 << 20
 # Small messages are sent together up to this size.
 _TOGETHER: Final = 1 << 16
 
@@ -21,12 +23,15 @@ _TOGETHER: Final = 1 << 16
 class Channel:
     """One socket in the loop.
 
-    ``took`` gets every command and reply. The channel closes itself when the peer has closed and all that was due to it is
-    sent, when the peer breaks a rule or is gone, and when a message cannot be sent: what follows would be out of step.
+    ``took`` gets every command and reply, but for those that ``straight`` takes: it is shown whole messages that came without
+    descriptors, as bytes, and says whether it has dealt with them. The channel closes itself when the peer has closed and all
+    that was due to it is sent, when the peer breaks a rule or is gone, and when a message cannot be sent: what follows would
+    be out of step.
     """
 
     def __init__(self, loop: Loop, stream: Stream, connection: Connection, took: Callable[[Event], None]) -> None:
         self.connection: Final = connection
+        self.straight: Callable[[bytes], bool] = _never
         self._loop, self._stream, self._took = loop, stream, took
         self._queue: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
         self._due = 0
@@ -36,6 +41,7 @@ class Channel:
         self.closed = False
         self._waiting_for = READABLE
         stream.socket.setblocking(False)
+        stream.make_room(_ROOM)
         loop.watch(stream.fileno(), READABLE, self._ready)
 
     @property
@@ -120,33 +126,36 @@ class Channel:
         The reply to the first is sent at once, those to the others together.
         """
         connection, stream = self.connection, self._stream
-        stream.look_ahead()
+        between = not self._cut and connection.wanted == HEADER_SIZE
+        data = stream.look_ahead() if between and connection.by_message else b""
         try:
-            while True:
-                wanted = connection.wanted
-                data = b"" if self._cut or wanted != HEADER_SIZE else stream.message()
-                if data:
-                    connection.receive(data)
-                else:
-                    got = stream.read(wanted)
-                    if got is None:
-                        return
-                    connection.receive(*got)
-                event = connection.next_event()
-                self._cut = event is None
-                if event is None:
-                    continue
-                if type(event) is Closed:
-                    self._ended = True
-                    return
-                self._took(event)
+            while (data and self.straight(data)) or self._receive(data):
                 if not stream.ahead or self._ended or self.closed or self._due > OUTPUT_BOUND:
                     return
                 self._holding = True
+                data = stream.message() if connection.wanted == HEADER_SIZE else b""
         finally:
             self._holding = False
             if self._queue or self._waiting_for != READABLE:
                 self.flush()
+
+    def _receive(self, data: bytes) -> bool:
+        """Take a whole message, or read one in pieces; says whether that ended in something to be taken."""
+        connection = self.connection
+        if data:
+            connection.receive(data)
+        while (event := connection.next_event()) is None:
+            got = self._stream.read(connection.wanted)
+            if got is None:
+                return False
+            connection.receive(*got)
+            self._cut = True
+        self._cut = False
+        if type(event) is Closed:
+            self._ended = True
+            return False
+        self._took(event)
+        return True
 
     def _wait(self) -> None:
         """Tell the loop what we wait for now: of what was read ahead, and is left, the socket tells no more."""
@@ -155,3 +164,7 @@ class Channel:
         if wanted != self._waiting_for and not self.closed:
             self._waiting_for = wanted
             self._loop.change(self._stream.fileno(), wanted)
+
+
+def _never(_message: bytes) -> bool:
+    return False

@@ -1,17 +1,18 @@
 """What holds something open, and is closed at the end of a ``with`` block."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class Closing:
+class Closing(ABC):
     """Calls ``close`` at the end of a ``with`` block."""
 
     __slots__ = ()
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what is held open."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

@@ -47,7 +47,10 @@ class Connection:
     stream stays in step; the latter is answered by ``error`` alone (requirement commands.wrong-direction).
 
     ``limit`` is the largest message accepted, in bytes; ``max_fds`` the most descriptors accepted with one message.
+    ``by_message`` says that it is enough to know with which message descriptors came, not with which of its bytes.
     """
+
+    by_message = True
 
     def __init__(self, role: Role, *, limit: int = wire.DEFAULT_LIMIT, max_fds: int = 253) -> None:
         self.role: Final = role
@@ -141,6 +144,10 @@ class Connection:
             self._awaited[message_id, command] += 1
         return Outgoing((data,), tuple(fds), message_id)
 
+    def withdraw(self, command: int, message_id: int) -> None:
+        """Forget a command of ours, other than VERSION, of which nothing could be sent: a reply to it breaks the rules."""
+        self._awaited -= {(message_id, command): 1}
+
     def reply(self, to: CommandReceived, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Outgoing | None:
         """What to send for a reply that says success; None where the command asked for no reply.
 
@@ -223,6 +230,9 @@ class Connection:
                 self.state = after
             self._events.append(ReplyReceived(message, fds, problem))
         else:
+            if command in self._ours and key in self._awaited:
+                self._fds = [*fds]
+                self._fail(f"{message.name} with id {header.message_id} came where the reply to it is due")
             self.state = after
             if not flags & _NO_REPLY or command == _VERSION:
                 self._due[key] = self._due.get(key, 0) + 1

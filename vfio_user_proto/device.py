@@ -7,11 +7,13 @@ from typing import Protocol
 
 from vfio_user_proto.messages import (
     DeviceState,
+    IoFdType,
     IrqInfoFlags,
     IrqSetFlags,
     MigrationFlags,
     RegionInfoFlags,
     RegionType,
+    ShadowIoeventfdSubRegion,
     SparseMmapArea,
     SubRegion,
 )
@@ -26,6 +28,19 @@ class IoFds:
 
     sub_regions: tuple[SubRegion, ...]
     fds: tuple[int, ...]
+
+
+def shadow_of(entry: SubRegion) -> ShadowIoeventfdSubRegion | None:
+    """The record, if it has shadow memory: one of 48 bytes that is an ordinary ioeventfd has the same layout."""
+    if isinstance(entry, ShadowIoeventfdSubRegion) and entry.type == IoFdType.IOEVENTFD_SHADOW:
+        return entry
+    return None
+
+
+def descriptors_of(entry: SubRegion) -> tuple[int, ...]:
+    """The numbers of the descriptors that a sub-region uses, among those that came with the reply."""
+    shadow = shadow_of(entry)
+    return (entry.fd_index,) if shadow is None else (entry.fd_index, shadow.shadow_mem_fd_index)
 
 
 @dataclass(frozen=True, slots=True)

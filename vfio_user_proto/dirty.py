@@ -71,7 +71,7 @@ class DirtyLog:
         if page_size.bit_count() != 1 or not length or iova + length > TOP:
             raise OSError(errno.EINVAL, "page size or range")
         count = -(-length // page_size)
-        size = -(-count // 64) * 8
+        size = bitmap_size(count)
         if size > MAX_BITMAP:
             raise OSError(errno.E2BIG, f"a bitmap of {size} bytes")
         if size > room:
@@ -102,6 +102,11 @@ class DirtyLog:
         if end - first < len(self._pages):
             return [page for page in range(first, end) if page in self._pages]
         return [page for page in self._pages if first <= page < end]
+
+
+def bitmap_size(pages: int) -> int:
+    """Bytes of a bitmap with one bit for each page: whole words of 8 bytes (section VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT)."""
+    return -(-pages // 64) * 8
 
 
 def _set(bitmap: bytearray, first: int, end: int) -> None:

@@ -59,6 +59,10 @@ class TransportError(VfioUserError, OSError):
     """The socket cannot be used: no such path, refused, closed, or past its deadline."""
 
 
+class DescriptorError(TransportError):
+    """The kernel does not pass the descriptors of a message. Nothing of it was sent, and the socket can be used as before."""
+
+
 class KvmError(VfioUserError, OSError):
     """KVM is not there, refused a call, or cannot go on with a guest; ``errno`` is the kernel's, 0 where it gave none."""
 

@@ -270,7 +270,7 @@ def _write_constructors(cls: Any, blank: type) -> None:
 
     The latter fills a ``blank``, which has the same slots and is not immutable, before it becomes a record: half the time.
     """
-    names: dict[str, Any] = {"_cls": cls, "_blank": blank, "_new": object.__new__, "_tail_size": tail_size}
+    names: dict[str, Any] = {"_cls": cls, "_blank": blank, "_tail_size": tail_size}
     names.update(_len=len, _type=type)
     body, fixed, tail = [], cls.fixed_size, cls.tail
     for key, each in cls.rows.items():
@@ -291,7 +291,7 @@ def _write_constructors(cls: Any, blank: type) -> None:
     defaults = ", ".join(f"{key}={'None' if r.measures or r.counts else 'empty_' + key}" for key, r in cls.rows.items())
     sets = "\n".join(f"    _self.{key} = {key}" for key in cls.rows)
     source = f"def __init__(self, *, {defaults}):\n" + "\n".join(body)
-    source += f"\ndef _make({', '.join(cls.rows)}):\n    _self = _new(_blank)\n{sets}\n    _self.__class__ = _cls\n"
+    source += f"\ndef _make({', '.join(cls.rows)}):\n    _self = _blank()\n{sets}\n    _self.__class__ = _cls\n"
     source += "    return _self\n"
     exec(source, names)
     cls.__init__, cls._make = names["__init__"], staticmethod(names["_make"])

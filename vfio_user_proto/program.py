@@ -1,14 +1,11 @@
 """The program under test: one that somebody else runs, or one that is started whenever there is none."""
 
-import signal
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from vfio_user_proto import launch, unix
 from vfio_user_proto.errors import TargetError
 
-# How a program ends that does nothing about the signals that stop it.
-_STOPPED: Final = (-signal.SIGTERM, -signal.SIGKILL)
 # A program that has printed the first line of such a report ends soon, and what it prints last says most.
 _DYING: Final = "AddressSanitizer"
 _LAST_WORDS: Final = 5.0
@@ -42,6 +39,9 @@ class Program(Protocol):
     def stderr(self) -> str:
         """What it has printed since it started."""
 
+    def set_aside(self) -> "Program":
+        """What runs, where it is ours, on its own; the next start here is of another."""
+
     def stop(self, seconds: float = 5.0) -> None:
         """End it where it is ours; what does nothing about SIGTERM for ``seconds`` is killed."""
 
@@ -69,6 +69,9 @@ class Attached:
     def stderr(self) -> str:
         return ""
 
+    def set_aside(self) -> "Attached":
+        return self
+
     def stop(self, seconds: float = 5.0) -> None:
         """Nothing here is ours to stop."""
 
@@ -93,11 +96,7 @@ class Started:
 
     def ended(self, seconds: float = 0) -> End | None:
         process = self._started
-        status = process.poll() if process.wait(seconds) else None
-        if status is None:
-            return None
-        crashed = status < 0 and not (process.stopped and status in _STOPPED)
-        return End(process.exit_text(), crashed or bool(process.report()))
+        return End(process.exit_text(), process.crashed()) if process.wait(seconds) else None
 
     def report(self) -> str:
         process = self._started
@@ -107,6 +106,11 @@ class Started:
 
     def stderr(self) -> str:
         return self._started.stderr()
+
+    def set_aside(self) -> "Started":
+        other = Started(self.name, self._start)
+        other._process, self._process = self._process, None
+        return other
 
     def stop(self, seconds: float = 5.0) -> None:
         if self._process is not None:

@@ -240,20 +240,28 @@ class Responder:
     def region_read(self, request: RegionReadRequest, fds: list[int]) -> Answer:
         """Read from a region."""
         index, offset, count = request.region, request.offset, request.count
+        return _read_reply(offset, index, count, self.read(index, offset, count)), ()
+
+    def region_write(self, request: RegionWriteRequest, fds: list[int]) -> Answer:
+        """Write to a region."""
+        index, offset, count = request.region, request.offset, request.count
+        self.write(index, offset, request.data)
+        return _write_reply(offset, index, count), ()
+
+    def read(self, index: int, offset: int, count: int) -> bytes:
+        """What is at ``offset`` of a region. Raises OSError where that cannot be read."""
         if offset + count > self._readable.get(index, -1) or count > self.agreed.max_data_xfer_size:
             raise self._no_access(index, RegionInfoFlags.READ)
         data = self.device.region_read(index, offset, count)
         if len(data) != count:
             raise OSError(errno.EIO, "the device has less than it says")
-        return _read_reply(offset, index, count, bytes(data)), ()
+        return bytes(data)
 
-    def region_write(self, request: RegionWriteRequest, fds: list[int]) -> Answer:
-        """Write to a region."""
-        index, offset, count = request.region, request.offset, request.count
-        if offset + count > self._writable.get(index, -1) or count > self.agreed.max_data_xfer_size:
+    def write(self, index: int, offset: int, data: bytes) -> None:
+        """Put ``data`` at ``offset`` of a region. Raises OSError where that cannot be written."""
+        if offset + len(data) > self._writable.get(index, -1) or len(data) > self.agreed.max_data_xfer_size:
             raise self._no_access(index, RegionInfoFlags.WRITE)
-        self.device.region_write(index, offset, request.data)
-        return _write_reply(offset, index, count), ()
+        self.device.region_write(index, offset, data)
 
     def region_write_multi(self, request: RegionWriteMultiRequest, fds: list[int]) -> Answer:
         """Several small writes in their order; one that cannot be refuses them all before the first."""

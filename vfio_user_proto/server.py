@@ -1,9 +1,7 @@
 """The server: lets clients in and gives each a device and a thread."""
 
-import contextlib
 import errno
 import logging
-import os
 import select
 import socket
 import threading
@@ -15,6 +13,7 @@ from vfio_user_proto import unix
 from vfio_user_proto.device import Description, Device
 from vfio_user_proto.loop import READABLE, Loop
 from vfio_user_proto.session import Options, Session
+from vfio_user_proto.spare import NO_ROOM, Spare
 
 _log: Final = logging.getLogger(__name__)
 # A further client is turned away.
@@ -23,7 +22,6 @@ MAX_CLIENTS: Final = 256
 _PATIENCE: Final = 0.5
 # Seconds that a new client waits for the devices of those who have gone; of a stuck one it gets another.
 _HANDOVER: Final = 5.0
-_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Server:
@@ -44,8 +42,7 @@ class Server:
         self._clients: list[_Client] = []
         self._left = 0  # clients that have gone
         self._listeners: list[socket.socket] = []
-        # Given up for a moment when there are no descriptors left, to turn a client away that would wait for ever.
-        self._spare = _spare()
+        self._spare = Spare()
 
     def listen(self, sock: socket.socket) -> None:
         """Accept clients on a listening socket, which the server owns from here on."""
@@ -100,7 +97,7 @@ class Server:
                 except Exception:  # code of the device's author, who is not to lose the other devices by it
                     _log.exception("a device failed at its end")
         self._loop.close()
-        unix.close_all(self._spare)
+        self._spare.close()
 
     def _made(self) -> Device:
         """A device of the factory's. Raises what that raises, and TypeError for one without description."""
@@ -114,8 +111,8 @@ class Server:
         try:
             client, _ = listener.accept()
         except OSError as problem:
-            if problem.errno in _NO_ROOM:
-                self._turn_away(listener)
+            if problem.errno in NO_ROOM:
+                self._spare.turn_away(listener)
             return
         if len(self._clients) >= MAX_CLIENTS:
             client.close()
@@ -127,24 +124,11 @@ class Server:
         except Exception:  # code of the device's author, who is not to lose the other clients by it
             _log.exception("no device could be made for a client")
 
-    def _turn_away(self, listener: socket.socket) -> None:
-        unix.close_all(self._spare)
-        self._spare = []
-        with contextlib.suppress(OSError):
-            listener.accept()[0].close()
-        with contextlib.suppress(OSError):  # the thread of a client may have been faster
-            self._spare = _spare()
-
     def _forget(self, ending: "Callable[[_Client], bool]", seconds: float | None = None) -> None:
         """Wait for the threads of clients that are at their end, for so many seconds altogether."""
         for client in _joined([client for client in self._clients if ending(client)], seconds):
             self._clients.remove(client)
             self._left += 1
-
-
-def _spare() -> list[int]:
-    """A descriptor that can be done without."""
-    return [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
 
 
 class _Client:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vfio_user_proto import unix, wire
+from vfio_user_proto import straight, unix, wire
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.channel import Channel
 from vfio_user_proto.connection import Connection
@@ -46,6 +46,11 @@ class Options:
     outgoing: Filter | None = None
     connection: Callable[[Role], Connection] = Connection
     dma_timeout: float = 5.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether no seam is used: nobody then wants to see, or change, what lies between a command and its reply."""
+        return (self.responder, self.outgoing, self.connection) == (Responder, None, Connection)
 
 
 class Session:
@@ -161,6 +166,25 @@ class Session:
             if message_id in self._replies:
                 self._replies[message_id] = event
 
+    def _straight(self, message: bytes) -> bool:
+        """Answer a small region access (``straight``); says whether it was one."""
+        if self._busy:
+            return False
+        self._busy = True
+        try:
+            reply = straight.answer(self._responder, message)
+        except Exception as problem:
+            reply = straight.refusal(message, _errno(problem, wire.decode(message).name))
+        finally:
+            self._busy = False
+        if reply is None:
+            return False
+        if reply and not self._main.closed:
+            self._main.send(reply)
+        if self._waiting:
+            self._catch_up()
+        return True
+
     def _kicked(self, _events: int) -> None:
         """Descriptors of the device's are ready."""
         self._device_watch.turn(time.monotonic())
@@ -188,11 +212,8 @@ class Session:
         self._busy = True
         try:
             payload, sending = self._responder.respond(event, fds)
-        except OSError as refusal:
-            refused = refusal.errno or errno.EIO
-        except Exception:  # code of the device's author, who is not to lose the client by it
-            _log.exception("the device failed at %s", event.message.name)
-            refused = errno.EIO
+        except Exception as problem:
+            refused = _errno(problem, event.message.name)
         finally:
             self._busy = False
             if fds:
@@ -233,6 +254,8 @@ class Session:
             agreed, peer = self._responder.agreed, self._responder.peer
             self._connection.limit = max(wire.DEFAULT_LIMIT, agreed.max_data_xfer_size + 4096)
             self.limit = min(agreed.max_data_xfer_size, peer.max_data_xfer_size)
+            if self._options.plain:
+                self._main.straight = self._straight
         else:
             self._main.finish()
 
@@ -304,3 +327,11 @@ class Session:
             self.device.detach()
         except Exception:  # code of the device's author
             _log.exception("the device failed when its client left")
+
+
+def _errno(problem: Exception, what: str) -> int:
+    """What to refuse with. What is no OSError is a mistake in the device: its author is told, and does not lose the client."""
+    if isinstance(problem, OSError):
+        return problem.errno or errno.EIO
+    _log.error("the device failed at %s", what, exc_info=problem)
+    return errno.EIO

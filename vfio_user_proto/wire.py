@@ -55,7 +55,8 @@ class Plan(NamedTuple):
     """How one record is decoded and encoded.
 
     ``decode(data, at, end)`` returns the record and where it ended; ``encode(value)`` its bytes; ``build`` those of a
-    message with it, from the values of the header but its size, the open field apart.
+    message with it, from the values of the header but its size, the open field apart. ``fixed`` packs what comes before the
+    open field, ``whole`` that behind a header.
     """
 
     record: type[Record]
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
     encode: Callable[[Any], bytes]
     build: Callable[[Any, int, int, int, int], tuple[bytes, bytes]]
     fixed: struct.Struct
+    whole: struct.Struct
 
 
 class _Known(dict[int, Bits]):
@@ -89,8 +91,8 @@ def plan_of(record: type[Record]) -> Plan:
         if isinstance(holds, Flags):
             names[f"known_{key}"] = _Known(holds.bits)
             readers += f"    _{key} = known_{key}[_{key}]\n"
-    fixed, message = struct.Struct("=" + _form(record)), struct.Struct("=" + _form(Header) + _form(record))
-    names.update(unpack=fixed.unpack_from, pack=fixed.pack, pack_message=message.pack, fault=struct.error)
+    fixed, whole = struct.Struct("=" + _form(record)), struct.Struct("=" + _form(Header) + _form(record))
+    names.update(unpack=fixed.unpack_from, pack=fixed.pack, pack_whole=whole.pack, fault=struct.error)
     decode_tail, tail = _plan_tail(record, names)
     # A field is a variable with a line before its name, so that one called data is not taken for the bytes.
     values_of = ", ".join(f"value.{key}" for key in values)
@@ -112,14 +114,14 @@ def encode(value):
 
 def build(value, message_id, command, flags, error):
     tail = {tail}
-    size = {message.size} + len(tail)
+    size = {whole.size} + len(tail)
     try:
-        return pack_message(message_id, command, size, flags, error, {values_of}), tail
+        return pack_whole(message_id, command, size, flags, error, {values_of}), tail
     except fault:
         wrong(value, message_id, command, size, flags, error)
 """
     exec(source, names)
-    return Plan(record, names["decode"], names["encode"], names["build"], fixed)
+    return Plan(record, names["decode"], names["encode"], names["build"], fixed, whole)
 
 
 def _form(record: type[Record]) -> str:
