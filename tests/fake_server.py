@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from vfio_user_proto import messages as m
 from vfio_user_proto import unix
@@ -12,6 +12,7 @@ from vfio_user_proto.client import OFFER, Client
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import (
+    DescriptorError,
     RemoteProtocolError,
     TransportError,
 )
@@ -47,7 +48,7 @@ class Fake:
     def connect(self, **options: Any) -> Client:
         return Client.connect(self.stream, **{"offer": ONE_SOCKET, "timeout": 10, **options})
 
-    def __enter__(self) -> "Fake":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -104,6 +105,17 @@ class Fake:
     def _put(self, outgoing: Any) -> None:
         if outgoing is not None:
             self._theirs.write(outgoing.data, outgoing.fds)
+
+
+class Crowded(unix.Stream):
+    """A socket whose user has too many descriptors on their way, while ``on`` is set."""
+
+    on = False
+
+    def write(self, data: bytes | memoryview, fds: Sequence[int] = (), *, wait: bool = True) -> int:
+        if fds and self.on:
+            raise DescriptorError("sending failed: Too many references")
+        return super().write(data, fds, wait=wait)
 
 
 class EndOfSession(Exception):

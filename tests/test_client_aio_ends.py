@@ -246,7 +246,7 @@ def test_a_server_that_dies_is_told_to_everybody_who_waits_and_who_comes_later()
             calls = [client.reset(), client.device_info()]
             told = [str(problem) for problem in await asyncio.gather(*calls, return_exceptions=True)]
             assert told == [
-                f"the connection has ended: the server closed it before it answered {name}"
+                f"the connection has ended before {name} was done: the server closed it"
                 for name in ("VFIO_USER_DEVICE_RESET", "VFIO_USER_DEVICE_GET_INFO")
             ]
             for call in (client.device_info(), client.region_write(0, 0, b"1", no_reply=True)):
@@ -330,7 +330,9 @@ def test_a_server_that_hears_nothing_and_never_ends_does_not_stop_the_loop() -> 
             written.set()
             assert deaf.wait(10)
             for each in (write, call):
-                with pytest.raises(TransportError, match="the connection has ended: sending failed: Broken pipe"):
+                with pytest.raises(
+                    TransportError, match=r"has ended before VFIO_USER_\w+ was done: sending failed: Broken"
+                ):
                     await each
             assert len(asked) < count
 
@@ -344,7 +346,7 @@ def test_closing_is_told_to_those_who_wait() -> None:
             call = asyncio.create_task(client.region_info(0))
             assert await asyncio.to_thread(held.asked.wait, 10)
             client.close()
-            with pytest.raises(TransportError, match="it was closed before it answered VFIO_USER_DEVICE_GET_REGION"):
+            with pytest.raises(TransportError, match="before VFIO_USER_DEVICE_GET_REGION_INFO was done: it was closed"):
                 await call
             client.close()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from fake_server import Fake, reply_to
-from serving import eventfds, memfd
+from serving import eventfds, memfd, rung
 
 from vfio_user_proto import messages as m
 from vfio_user_proto import wire
@@ -16,6 +16,7 @@ from vfio_user_proto.errors import (
     RemoteProtocolError,
 )
 from vfio_user_proto.events import CommandReceived
+from vfio_user_proto.kvm import GuestBus, Space
 from vfio_user_proto.messages import Command, DeviceFeatureFlags
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -231,6 +232,10 @@ def test_the_shadow_index_of_a_plain_ioeventfd_counts_for_nothing() -> None:
         said = (m.DeviceGetRegionIoFdsReply(index=1, sub_regions=(entry,)), fds)
         with Fake(lambda event: said) as server, server.connect() as client, client.region_io_fds(1, 12) as io_fds:
             assert [fd.kind for fd in io_fds.fds] == ["eventfd", "closed"]
+            with GuestBus(client) as bus:
+                bus.place(1, 12, 0, io_fds=io_fds.io_fds)
+                bus.store(Space.MEMORY, 0, b"\1")
+            assert rung(fds[0]) == 1
 
 
 def test_the_size_of_the_region_is_asked_for_where_it_is_not_given() -> None:

@@ -1,8 +1,9 @@
 """Asking a server for all that it offers: complete with a good one, tolerant of every other."""
 
 import errno
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from fake_server import Fake, leave, reply_to
@@ -10,9 +11,10 @@ from serving import Serving, eventfds, memfd
 
 from vfio_user_proto import messages as m
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client import Client
+from vfio_user_proto.client import Client, QueryCalls
 from vfio_user_proto.device import Region
 from vfio_user_proto.devices.pci import CONFIG
+from vfio_user_proto.errors import ErrorReply
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.messages import Command, DeviceFeature
 from vfio_user_proto.probe import Descriptor, FeatureOffer, Offer, probe
@@ -164,6 +166,25 @@ def test_features_are_probed_and_read() -> None:
     )
 
 
+class Refusing:
+    """All that a question needs of a connection; each is refused."""
+
+    version, peer, offer, limit, largest_transfer = (0, 1), Capabilities(), Capabilities(), 1 << 20, 1 << 20
+
+    async def call(self, command: int, payload: object = None, *, fds: object = ()) -> NoReturn:
+        raise ErrorReply(f"command {command}", errno.EPERM)
+
+
+def test_asking_needs_nothing_but_replies() -> None:
+    """No command without a reply, no greeting, no second socket: whoever can ask can be probed."""
+    offer = probe(QueryCalls(Refusing()))
+
+    assert (offer.version, offer.ended) == ((0, 1), "")
+    assert {region.problem for region in offer.regions} == {
+        f"command {Command.DEVICE_GET_REGION_INFO} was refused with EPERM"
+    }
+
+
 @pytest.mark.parametrize("after", range(0, 20, 3))
 def test_a_server_that_leaves_is_asked_nothing_more(after: int) -> None:
     count = 0
@@ -175,7 +196,7 @@ def test_a_server_that_leaves_is_asked_nothing_more(after: int) -> None:
 
     offer = probed(answer)
 
-    assert offer.ended.startswith("the connection has ended: the server closed it before it answered VFIO_USER_")
+    assert re.fullmatch(r"the connection has ended before VFIO_USER_\w+ was done: the server closed it", offer.ended)
     assert count == after + 1
 
 

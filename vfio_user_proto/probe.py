@@ -1,11 +1,11 @@
 """What a server offers, asked item by item; an item that fails is recorded with its reason, and the next one is asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client import Calls, Fd
+from vfio_user_proto.client import Fd, QueryCalls
 from vfio_user_proto.devices import pci
 from vfio_user_proto.errors import ErrorReply, ProtocolError, TransportError
 from vfio_user_proto.messages import (
@@ -25,14 +25,17 @@ from vfio_user_proto.model import Record
 MOST: Final = 64
 # Bytes of configuration space that are read: what a PCI device has, and what PCI Express adds.
 CONFIG_BYTES: Final = 4096
+GET, SET, PROBE = DeviceFeatureFlags.GET, DeviceFeatureFlags.SET, DeviceFeatureFlags.PROBE
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A descriptor that came with a reply: what it was (``unix.kind_of``), "unused" for one that nothing refers to, and its
-    bytes. It is closed."""
+    """A descriptor that came with a reply; it is closed.
+
+    ``kind`` is what it was (``unix.kind_of``), or "unused" for one that nothing refers to; ``size`` are the bytes of a file.
+    """
 
     kind: str
     size: int
@@ -40,9 +43,10 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class RegionOffer:
-    """A region, or in ``problem`` why nothing is known of it; ``io_problem`` likewise for its sub-regions.
+    """A region (sections VFIO_USER_DEVICE_GET_REGION_INFO and VFIO_USER_DEVICE_GET_REGION_IO_FDS).
 
-    ``areas`` are the parts that may be mapped, None where there is no such list.
+    ``areas`` are the parts that may be mapped, None where there is no such list. Where nothing is known of it ``reply`` is
+    None, and ``problem`` says why; ``io_problem`` says it of the sub-regions.
     """
 
     index: int
@@ -63,7 +67,7 @@ class RegionOffer:
 
 @dataclass(frozen=True, slots=True)
 class IrqOffer:
-    """A kind of interrupt, or why nothing is known of it."""
+    """A kind of interrupt (section VFIO_USER_DEVICE_GET_IRQ_INFO), or in ``problem`` why nothing is known of it."""
 
     index: int
     reply: DeviceGetIrqInfoReply | None = None
@@ -72,7 +76,10 @@ class IrqOffer:
 
 @dataclass(frozen=True, slots=True)
 class FeatureOffer:
-    """A feature, which a probe found: what can be done with it, and what a read of it gave."""
+    """A feature that a probe found (section VFIO_USER_DEVICE_FEATURE): what can be done with it, and what a read of it gave.
+
+    ``problem`` says why ``content`` is None where it could be read, or what contradicts it.
+    """
 
     feature: DeviceFeature
     can_get: bool
@@ -85,8 +92,9 @@ class FeatureOffer:
 class Offer:
     """All that a server says of itself and its device.
 
-    ``config`` is the beginning of a PCI device's configuration space. ``problems`` are what fits nowhere else. ``ended`` says
-    why the connection ended before everything was asked; "" where it did not.
+    ``version`` is (major, minor). ``device`` is None where the server refused to describe it. ``config`` is the beginning of a
+    PCI device's configuration space, at most ``CONFIG_BYTES``. ``problems`` are sentences that belong to none of the parts.
+    ``ended`` says why the connection ended before everything was asked; "" where it did not.
     """
 
     version: tuple[int, int]
@@ -100,26 +108,16 @@ class Offer:
     ended: str = ""
 
 
-def probe(client: Calls) -> Offer:
+def probe(client: QueryCalls) -> Offer:
     """Ask ``client``'s server for everything that changes nothing. Raises nothing that the server can cause."""
     asking = _Probe(client)
-    said = asking.ask(client.device_info)
-    device = None if isinstance(said, str) else said
-    if isinstance(said, str):
-        asking.problems.append(said)
-    regions = tuple(map(asking.region, range(asking.number("regions", device.num_regions if device else pci.VGA + 1))))
-    irqs = tuple(
-        map(asking.irq, range(asking.number("kinds of interrupts", device.num_irqs if device else pci.REQ + 1)))
-    )
+    device = asking.device()
+    num_regions = pci.VGA + 1 if device is None else device.num_regions
+    num_irqs = pci.REQ + 1 if device is None else device.num_irqs
+    regions = tuple(map(asking.region, range(asking.at_most(num_regions, "regions"))))
+    irqs = tuple(map(asking.irq, range(asking.at_most(num_irqs, "kinds of interrupts"))))
     features = tuple(found for feature in DeviceFeature if (found := asking.feature(feature)) is not None)
-    config = b""
-    if len(regions) > pci.CONFIG and (info := regions[pci.CONFIG].reply) and info.flags & RegionInfoFlags.READ:
-        size = min(info.size, CONFIG_BYTES)
-        read = asking.ask(lambda: client.region_read(pci.CONFIG, 0, size))
-        if isinstance(read, str):
-            asking.problems.append(f"configuration space: {read}")
-        else:
-            config = read
+    config = asking.config(regions)
     agreed = client.commands.exchange
     return Offer(
         agreed.version, agreed.peer, device, regions, irqs, features, config, tuple(asking.problems), asking.ended
@@ -129,7 +127,7 @@ def probe(client: Calls) -> Offer:
 class _Probe:
     """Questions that come back with an answer or the reason why there is none."""
 
-    def __init__(self, client: Calls) -> None:
+    def __init__(self, client: QueryCalls) -> None:
         self.client = client
         self.problems: list[str] = []
         self.ended = ""
@@ -146,10 +144,29 @@ class _Probe:
             self.ended = str(problem)
             return self.ended
 
-    def number(self, what: str, said: int) -> int:
+    def at_most(self, said: int, what: str) -> int:
+        """How many of ``said`` are asked for."""
         if said > MOST:
             self.problems.append(f"{said} {what}, of which the first {MOST} are asked for")
         return min(said, MOST)
+
+    def device(self) -> DeviceGetInfoReply | None:
+        info = self.ask(self.client.device_info)
+        if isinstance(info, str):
+            self.problems.append(info)
+            return None
+        return info
+
+    def config(self, regions: Sequence[RegionOffer]) -> bytes:
+        """The configuration space, if there is one that can be read."""
+        info = regions[pci.CONFIG].reply if len(regions) > pci.CONFIG else None
+        if info is None or not info.flags & RegionInfoFlags.READ:
+            return b""
+        read = self.ask(lambda: self.client.region_read(pci.CONFIG, 0, min(info.size, CONFIG_BYTES)))
+        if isinstance(read, str):
+            self.problems.append(f"configuration space: {read}")
+            return b""
+        return read
 
     def region(self, index: int) -> RegionOffer:
         info = self.ask(lambda: self.client.region_info(index))
@@ -173,13 +190,12 @@ class _Probe:
 
     def feature(self, feature: DeviceFeature) -> FeatureOffer | None:
         """What can be done with a feature; None where it is not there."""
-        get, put, asking = DeviceFeatureFlags.GET, DeviceFeatureFlags.SET, DeviceFeatureFlags.PROBE
-        can_get = self.ask(lambda: self.client.device_feature(feature, get | asking)) is None
-        can_set = self.ask(lambda: self.client.device_feature(feature, put | asking)) is None
-        readable = can_get and feature is not DeviceFeature.DMA_LOGGING_REPORT
+        can_get = self.ask(lambda: self.client.device_feature(feature, PROBE | GET)) is None
+        can_set = self.ask(lambda: self.client.device_feature(feature, PROBE | SET)) is None
+        readable = can_get and feature is not DeviceFeature.DMA_LOGGING_REPORT  # which is asked about a range
         content: object = None
         if readable or feature is DeviceFeature.MIGRATION:  # which some have and deny
-            content = self.ask(lambda: self.client.device_feature(feature, get))
+            content = self.ask(lambda: self.client.device_feature(feature, GET))
         if isinstance(content, Record):
             denied = "" if can_get else "the probe denies that it can be read"
             return FeatureOffer(feature, can_get, can_set, content, denied)

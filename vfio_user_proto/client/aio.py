@@ -9,17 +9,16 @@ from typing import Final
 
 from vfio_user_proto import unix
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client.commands import OFFER, VERSION, Commands
-from vfio_user_proto.client.exchange import Exchange, Line, Pending, Reply
+from vfio_user_proto.client.commands import Commands
+from vfio_user_proto.client.exchange import Exchange
+from vfio_user_proto.client.greeting import OFFER, VERSION, greet
+from vfio_user_proto.client.line import Line
 from vfio_user_proto.client.memory import MemoryMap
-from vfio_user_proto.errors import RemoteProtocolError, TransportError
+from vfio_user_proto.client.replies import Pending, Reply
 from vfio_user_proto.model import Record
-from vfio_user_proto.states import State
 
 # So many reads of one socket at a time; then the other tasks have their turn.
 _BURST: Final = 128
-# So many reads empty a socket of what is left in it, be it headers alone.
-_LEFT: Final = 1 << 16
 
 
 @contextlib.asynccontextmanager
@@ -33,12 +32,13 @@ async def connect(
 ) -> AsyncIterator["Client"]:
     """Connect to a path, or take over a connected stream, and agree on version and capabilities; closed at the end.
 
-    ``timeout`` is the deadline of every call in seconds; ``memory`` answers the server's DMA commands. Raises TransportError
-    where nobody listens, and as ``Commands`` does.
+    ``timeout`` is the deadline of every call in seconds, None for none; ``memory`` answers the server's DMA commands. A stream
+    belongs to the client from here on. Raises TransportError where nobody listens or answers in time, ErrorReply where the
+    version is refused, and RemoteProtocolError where the answer is none.
     """
     client = Client(target if isinstance(target, unix.Stream) else await _open(target, timeout), offer, timeout, memory)
     try:
-        await client.greet(version)
+        await greet(client, version)
         yield client
     finally:
         client.close()
@@ -59,7 +59,6 @@ class Client(Exchange, Commands):
         self._loop: Final = asyncio.get_running_loop()
         self._watched: Final[dict[Line, tuple[bool, bool]]] = {}  # what the loop waits for: to read, to write
         self._all_sent: Final = asyncio.Event()
-        self._broken = False  # the connection has ended because the server broke a rule
         self._watch(self._main)
 
     async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply:
@@ -69,8 +68,7 @@ class Client(Exchange, Commands):
         try:
             self._update(self._main)
             await self._wait(arrived, pending, "has no reply")
-            if pending.reply is None:
-                self._check_whole(pending)
+            self._check(pending)
         except BaseException:
             self._abandon(pending)
             raise
@@ -80,34 +78,29 @@ class Client(Exchange, Commands):
         pending = self._start(command, payload, (), no_reply=True)
         self._update(self._main)
         await self._wait(self._all_sent, pending, "cannot be sent")
-        self._check_whole()
+        self._check(pending)
 
     def add_twin(self, stream: unix.Stream) -> None:
         super().add_twin(stream)
-        assert self._twin is not None
-        self._watch(self._twin)
+        for line in self._lines():
+            self._watch(line)
 
     async def _wait(self, event: asyncio.Event, pending: Pending, late: str) -> None:
+        """Wait for ``event``; ``late`` is what to tell of ``pending`` when the deadline passes."""
         try:
             async with asyncio.timeout(self.timeout):
                 await event.wait()
         except TimeoutError:
             raise self._late(pending, late) from None
 
-    def _check_whole(self, waiting_for: Pending | None = None) -> None:
-        """Tell those who wait how the connection has ended."""
-        if self._broken:
-            raise RemoteProtocolError(self._ended)
-        self._check_open(waiting_for)
-
     def _watch(self, line: Line) -> None:
+        """Leave the waiting for a socket to the loop."""
         line.stream.socket.setblocking(False)
         self._update(line)
 
     def _update(self, line: Line) -> None:
-        """Have the loop say when there is something to read, and room for what is due."""
-        going = not self._ended and line.engine.state is not State.CLOSED
-        self._set(line, reading=going and not line.full, writing=going and bool(line.queue))
+        """Have the loop say when there is something to read, and room for what is due; and ``tell`` when nothing is."""
+        self._set(line, reading=self._hears(line), writing=bool(line.queue))
         if not self._main.queue:
             self._all_sent.set()
         else:
@@ -126,30 +119,20 @@ class Client(Exchange, Commands):
         elif was_writing and not writing:
             self._loop.remove_writer(fd)
 
-    def _readable(self, line: Line, most: int = _BURST) -> None:
-        try:
-            for _ in range(most):
-                if line.full or line.engine.state is State.CLOSED or not self._read(line):
-                    break
-        except RemoteProtocolError:
-            self._broken = True
-        except TransportError as problem:
-            self._end(str(problem))
+    def _readable(self, line: Line) -> None:
+        for _ in range(_BURST):
+            if not self._hears(line) or not self._read(line):
+                break
         self._update(line)
 
     def _writable(self, line: Line) -> None:
-        try:
-            self._push(line)
-        except TransportError as problem:
-            self._readable(line, _LEFT)  # who is gone may have answered before
-            self._end(str(problem))
+        self._push(line)
         self._update(line)
 
-    def _end(self, why: str) -> None:
-        super()._end(why)
+    def _end(self, why: str, *, broken: bool = False) -> None:
+        super()._end(why, broken=broken)
         for line in self._lines():
             self._update(line)
-        self._all_sent.set()
 
     def _drop(self, line: Line) -> None:
         self._set(line, reading=False, writing=False)

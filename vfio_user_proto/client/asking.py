@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from vfio_user_proto import unix, wire
+from vfio_user_proto import wire
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client.exchange import Reply
+from vfio_user_proto.client.replies import Reply
 from vfio_user_proto.errors import LocalProtocolError, RemoteProtocolError
 from vfio_user_proto.model import Record
 
@@ -19,7 +19,7 @@ class HasFileno(Protocol):
 
 
 class Exchanging(Protocol):
-    """What questions need of a connection; ``Exchange`` says what each is."""
+    """What questions need of a connection after the greeting; ``Exchange`` says what each is."""
 
     version: tuple[int, int]
     peer: Capabilities
@@ -34,10 +34,6 @@ class Exchanging(Protocol):
     def largest_transfer(self) -> int: ...
 
     async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply: ...
-
-    async def tell(self, command: int, payload: Record | None = None) -> None: ...
-
-    def add_twin(self, stream: unix.Stream) -> None: ...
 
 
 class Asking:
@@ -59,7 +55,10 @@ class Asking:
         check_reply(reply)
 
     async def ask_whole(self, command: int, request: Any, answer: type[R]) -> tuple[Reply, R]:
-        """Ask again with more room where the reply says that it needs it; returns the whole reply and its payload."""
+        """Ask, and once again with more room where the reply says that it needs it; returns reply and payload.
+
+        The reply's descriptors are the caller's. ``request`` and ``answer`` have a field ``argsz``.
+        """
         needed = request.argsz
         for _ in range(2):
             request = request.replace(argsz=needed)
@@ -79,7 +78,10 @@ class Asking:
 
 
 def pieces(total: int, largest: int, what: str) -> Iterator[tuple[int, int]]:
-    """(start, size) of each part when ``total`` goes in parts of at most ``largest``."""
+    """(start, size) of each part when ``total`` goes in parts of at most ``largest``.
+
+    Raises LocalProtocolError where the server takes none of ``what`` ("bytes", "descriptors") at all.
+    """
     if total and largest <= 0:
         raise LocalProtocolError(f"the server takes no {what}")
     for at in range(0, total, max(1, largest)):
@@ -87,7 +89,7 @@ def pieces(total: int, largest: int, what: str) -> Iterator[tuple[int, int]]:
 
 
 def payload_of(reply: Reply, answer: type[R]) -> R:
-    """The payload of ``reply``, which must be just an ``answer``."""
+    """The payload of ``reply``; RemoteProtocolError where it is not just an ``answer``."""
     check_reply(reply)
     payload = reply.message.payload
     if not isinstance(payload, answer):
@@ -112,4 +114,5 @@ def check_echo(request: Record, answer: Record, *names: str) -> None:
 
 
 def number_of(fd: int | HasFileno) -> int:
+    """The number of a descriptor, however it is given."""
     return fd if isinstance(fd, int) else fd.fileno()

@@ -6,20 +6,31 @@ import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from vfio_user_proto import unix
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client.asking import Exchanging
-from vfio_user_proto.client.commands import OFFER, VERSION, Commands
-from vfio_user_proto.client.exchange import Exchange, Pending, Reply
+from vfio_user_proto.client.commands import Commands, Telling
+from vfio_user_proto.client.exchange import Exchange
+from vfio_user_proto.client.greeting import OFFER, VERSION, greet
 from vfio_user_proto.client.memory import MemoryMap
+from vfio_user_proto.client.queries import Queries
+from vfio_user_proto.client.replies import Pending, Reply
 from vfio_user_proto.closing import Closing
 from vfio_user_proto.model import Record
-from vfio_user_proto.states import State
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Q = TypeVar("Q", bound=Queries)
+Q_co = TypeVar("Q_co", bound=Queries, covariant=True)
+
+
+class Front(Protocol[Q_co]):
+    """What the methods of a blocking client need of it: the object whose coroutines they run."""
+
+    @property
+    def commands(self) -> Q_co: ...
 
 
 def _run(answer: Awaitable[T]) -> T:
@@ -33,24 +44,24 @@ def _run(answer: Awaitable[T]) -> T:
 
 
 def _blocking(
-    method: Callable[Concatenate[Commands, P], Coroutine[Any, Any, T]],
-) -> "Callable[Concatenate[Calls, P], T]":
+    method: Callable[Concatenate[Q, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Front[Q], P], T]:
     """``method`` for a client that blocks."""
 
     @functools.wraps(method)
-    def call(client: "Calls", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(client: Front[Q], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return _run(method(client.commands, *args, **kwargs))
 
     return call
 
 
 def _iterating(
-    method: Callable[Concatenate[Commands, P], AsyncIterator[T]],
-) -> "Callable[Concatenate[Calls, P], Iterator[T]]":
+    method: Callable[Concatenate[Q, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Front[Q], P], Iterator[T]]:
     """The same for one that gives several things, one by one."""
 
     @functools.wraps(method)
-    def call(client: "Calls", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+    def call(client: Front[Q], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         each = method(client.commands, *args, **kwargs)
         with suppress(StopAsyncIteration):
             while True:
@@ -59,24 +70,36 @@ def _iterating(
     return call
 
 
-class Calls:
-    """The methods of ``Commands``, which has their documentation; each returns when the server has answered."""
+class QueryCalls:
+    """The methods of ``Queries``, which has their documentation; each returns when the server has answered."""
+
+    commands: Queries
 
     def __init__(self, exchange: Exchanging) -> None:
+        self.commands = Queries(exchange)
+
+    device_info = _blocking(Queries.device_info)
+    region_info = _blocking(Queries.region_info)
+    region_io_fds = _blocking(Queries.region_io_fds)
+    irq_info = _blocking(Queries.irq_info)
+    region_read = _blocking(Queries.region_read)
+    device_feature = _blocking(Queries.device_feature)
+
+
+class Calls(QueryCalls):
+    """Those of ``Commands``, too."""
+
+    commands: Commands
+
+    def __init__(self, exchange: Telling) -> None:
         self.commands = Commands(exchange)
 
     dma_map = _blocking(Commands.dma_map)
     dma_unmap = _blocking(Commands.dma_unmap)
-    device_info = _blocking(Commands.device_info)
-    region_info = _blocking(Commands.region_info)
-    region_io_fds = _blocking(Commands.region_io_fds)
-    irq_info = _blocking(Commands.irq_info)
     set_irqs = _blocking(Commands.set_irqs)
-    region_read = _blocking(Commands.region_read)
     region_write = _blocking(Commands.region_write)
     write_multi = _blocking(Commands.write_multi)
     reset = _blocking(Commands.reset)
-    device_feature = _blocking(Commands.device_feature)
     migration_flags = _blocking(Commands.migration_flags)
     device_state = _blocking(Commands.device_state)
     set_device_state = _blocking(Commands.set_device_state)
@@ -115,12 +138,14 @@ class Client(Calls, Exchange, Closing):
     ) -> Self:
         """Connect to a path, or take over a connected stream, and agree on version and capabilities.
 
-        ``timeout`` is the deadline of every call in seconds; ``memory`` answers the server's DMA commands.
+        ``timeout`` is the deadline of every call in seconds, None for none; ``memory`` answers the server's DMA commands. A
+        stream belongs to the client from here on. Raises TransportError where nobody listens or answers in time, ErrorReply
+        where the version is refused, and RemoteProtocolError where the answer is none.
         """
         stream = target if isinstance(target, unix.Stream) else unix.connect(target, timeout=timeout)
         client = cls(stream, offer, timeout, memory)
         try:
-            _run(client.commands.greet(version))
+            _run(greet(client, version))
         except BaseException:
             client.close()
             raise
@@ -129,30 +154,25 @@ class Client(Calls, Exchange, Closing):
     def send(
         self, command: int, payload: Record | None = None, *, fds: Sequence[int] = (), no_reply: bool = False
     ) -> Pending:
-        """Send a command and do not wait; with ``no_reply`` there will be none to wait for.
+        """Send a command and do not wait for its reply; with ``no_reply`` there will be none to wait for.
 
-        Descriptors stay the caller's. Raises EncodeError and LocalProtocolError, with nothing sent, and TransportError.
+        Where the server does not read, room to send is waited for, and what comes meanwhile is taken. Descriptors stay the
+        caller's. Raises EncodeError, LocalProtocolError and DescriptorError, with nothing sent, and TransportError past the
+        deadline or when the connection has ended. After a deadline the command is sent all the same as soon as there is room.
         """
         pending = self._start(command, payload, fds, no_reply)
         if self._main.queue:
-            deadline = self._deadline()
-            while self._main.queue:
-                self._turn(pending, deadline, "cannot be sent")
+            self._until(lambda: not self._main.queue, pending, "cannot be sent")
         return pending
 
     def wait(self, pending: Pending) -> Reply:
         """The reply to ``pending``, which must not say error; its descriptors are the caller's from here on.
 
-        Raises ErrorReply, TransportError past the deadline or when the server is gone, RemoteProtocolError.
+        Raises ErrorReply, DescriptorError where it could not be sent, TransportError past the deadline or when the connection
+        has ended, RemoteProtocolError.
         """
         if pending.reply is None:
-            deadline = self._deadline()
-            try:
-                while pending.reply is None:
-                    self._turn(pending, deadline, "has no reply")
-            except BaseException:
-                self._abandon(pending)
-                raise
+            self._until(lambda: pending.reply is not None, pending, "has no reply")
         return self._result(pending)
 
     async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply:
@@ -161,15 +181,23 @@ class Client(Calls, Exchange, Closing):
     async def tell(self, command: int, payload: Record | None = None) -> None:
         self.send(command, payload, no_reply=True)
 
-    def _deadline(self) -> float | None:
-        return None if self.timeout is None else time.monotonic() + self.timeout
+    def _until(self, done: Callable[[], bool], pending: Pending, late: str) -> None:
+        """Take what arrives, and send what is due, until ``done``; ``late`` is what to tell when the deadline passes."""
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        try:
+            while not done():
+                self._check(pending)
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    raise self._late(pending, late)
+                self._turn(remaining)
+            self._check(pending)
+        except BaseException:
+            self._abandon(pending)
+            raise
 
-    def _turn(self, pending: Pending, deadline: float | None, late: str) -> None:
-        """Wait for something to arrive, or for room to send, and take it. Raises TransportError past the deadline."""
-        self._check_open(pending)
-        remaining = None if deadline is None else deadline - time.monotonic()
-        if remaining is not None and remaining <= 0:
-            raise self._late(pending, late)
+    def _turn(self, remaining: float | None) -> None:
+        """Wait for something to arrive, or for room to send, at most ``remaining`` seconds, and take it."""
         if self._twin is None and not self._main.queue:
             self._arm(remaining)
             self._read(self._main, wait=True)
@@ -180,10 +208,9 @@ class Client(Calls, Exchange, Closing):
             poll.register(fd, (select.POLLOUT if line.queue else 0) | (0 if line.full else select.POLLIN))
         for fd, events in poll.poll(None if remaining is None else remaining * 1000):
             line = lines[fd]
-            if events & ~select.POLLOUT and not line.full:
+            if events & ~select.POLLOUT and self._hears(line):
                 self._read(line)
-            if line.engine.state is not State.CLOSED:
-                self._push(line)
+            self._push(line)
 
     def _arm(self, remaining: float | None) -> None:
         """Let reads wait for ``remaining`` seconds; a system call only where that is far from what was set."""

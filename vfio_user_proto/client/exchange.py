@@ -1,127 +1,37 @@
 """A client's end of a connection, but for the waiting: commands out, replies in, what the server asks answered."""
 
 import errno
-import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 from vfio_user_proto import unix, wire
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.client.fd import Fd
+from vfio_user_proto.client.line import Due, Line
 from vfio_user_proto.client.memory import MemoryMap
+from vfio_user_proto.client.replies import Pending, Reply
 from vfio_user_proto.connection import Connection
-from vfio_user_proto.errors import DecodeError, ErrorReply, RemoteProtocolError, TransportError
+from vfio_user_proto.errors import DescriptorError, ErrorReply, RemoteProtocolError, TransportError
 from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
-from vfio_user_proto.messages import Command
-from vfio_user_proto.model import Record, name_of
-from vfio_user_proto.states import Role
-from vfio_user_proto.wire import Message
+from vfio_user_proto.model import Record
+from vfio_user_proto.states import Role, State
 
-# So many bytes of answers may wait for a server that does not read; then we stop reading what it asks.
-DUE_BOUND: Final = 1 << 22
-
-
-class Reply(NamedTuple):
-    """A reply with the descriptors that came along, now the caller's; ``problem`` where its payload does not decode."""
-
-    message: Message
-    fds: tuple[Fd, ...] = ()
-    problem: DecodeError | None = None
-
-    def close(self) -> None:
-        """Close the descriptors."""
-        for fd in self.fds:
-            fd.close()
-
-
-class Pending:
-    """A command that was sent, and its reply as soon as that is there. ``wake`` is called then, and when none will come."""
-
-    __slots__ = ("abandoned", "command", "message_id", "reply", "wake")
-
-    def __init__(self, command: int, message_id: int) -> None:
-        self.command, self.message_id = command, message_id
-        self.reply: Reply | None = None
-        self.abandoned = False
-        self.wake: Callable[[], None] | None = None
-
-    @property
-    def name(self) -> str:
-        """The document's name of the command."""
-        return name_of(Command, self.command)
-
-
-class _Due(NamedTuple):
-    """What waits to be sent of a message; ``fds`` are copies, ours."""
-
-    data: bytes | memoryview
-    fds: tuple[int, ...]
-    answers: bool
-
-
-class Line:
-    """One socket with its engine, and what is still to be sent over it."""
-
-    def __init__(self, stream: unix.Stream, engine: Connection) -> None:
-        self.stream, self.engine = stream, engine
-        self.queue: deque[_Due] = deque()
-        self.due = 0  # bytes of answers
-
-    @property
-    def full(self) -> bool:
-        """Whether so many answers are due that nothing more is to be read."""
-        return self.due >= DUE_BOUND
-
-    def put(self, data: bytes, fds: Sequence[int] = (), *, answers: bool = False) -> None:
-        """Send a message, and keep what the socket does not take now. Raises TransportError."""
-        sent = 0 if self.queue else self._write(data, fds)
-        if sent < len(data):
-            self.queue.append(_Due(memoryview(data)[sent:], () if sent else _copies(fds), answers))
-            self.due += answers * (len(data) - sent)
-
-    def push(self) -> None:
-        """Send what is due, as far as the socket takes it. Raises TransportError."""
-        while self.queue:
-            first = self.queue[0]
-            sent = self._write(first.data, first.fds)
-            if not sent:
-                return
-            self.due -= first.answers * sent
-            unix.close_all(first.fds)
-            if sent < len(first.data):
-                self.queue[0] = _Due(first.data[sent:], (), first.answers)
-            else:
-                self.queue.popleft()
-
-    def close(self) -> None:
-        """Close the socket; what was not sent is dropped."""
-        self._drop()
-        self.stream.close()
-        unix.close_all(self.engine.close())
-
-    def _write(self, data: bytes | memoryview, fds: Sequence[int]) -> int:
-        try:
-            return self.stream.write(data, fds, wait=False)
-        except TransportError:
-            self._drop()
-            raise
-
-    def _drop(self) -> None:
-        for each in self.queue:
-            unix.close_all(each.fds)
-        self.queue.clear()
-        self.due = 0
+# So many reads empty a socket of what is left in it, be it headers alone.
+_LEFT: Final = 1 << 16
 
 
 class Exchange(ABC):
     """A connection to a server; how it waits is for a subclass to say.
 
-    ``timeout`` is the deadline of every call, in seconds, None for none. ``memory`` answers the server's commands. What the
-    server does wrong on the stream raises RemoteProtocolError and ends the connection; a deadline that passes raises
-    TransportError and does not, a late reply is then dropped. ``version``, ``offer`` and ``peer`` are what was agreed on.
+    ``timeout`` is the deadline of every call, in seconds, None for none. ``memory`` answers the server's commands.
+    ``version``, ``offer`` and ``peer`` are what was agreed on.
+
+    What ends the connection, at once and for all commands that wait: the server closes it; it breaks a rule on the stream
+    (RemoteProtocolError); a send fails, be it of an answer, after what the server had sent until then was taken. What does
+    not: a deadline that passes (TransportError), whose late reply is dropped; a command of which the kernel did not take the
+    first byte because of its descriptors (DescriptorError); the end of the twin socket.
     """
 
     version: tuple[int, int]
@@ -138,14 +48,15 @@ class Exchange(ABC):
         self._twin: Line | None = None
         self._awaited: dict[tuple[int, int], deque[Pending]] = {}
         self._arrived: set[Pending] = set()
-        self._ended = ""
+        self._ended = ""  # why there are no more replies
+        self._broken = False  # it is because the server broke a rule
 
     @abstractmethod
     async def call(self, command: int, payload: Record | None = None, *, fds: Sequence[int] = ()) -> Reply:
         """Send a command; the reply must not say error, and its descriptors are the caller's from here on.
 
-        Descriptors that are sent stay the caller's. Raises EncodeError and LocalProtocolError with nothing sent, ErrorReply,
-        TransportError past the deadline or when the server is gone, RemoteProtocolError.
+        Descriptors that are sent stay the caller's. Raises EncodeError, LocalProtocolError and DescriptorError with nothing
+        sent, ErrorReply, TransportError past the deadline or when the connection has ended, RemoteProtocolError.
         """
 
     @abstractmethod
@@ -177,20 +88,44 @@ class Exchange(ABC):
     def _lines(self) -> list[Line]:
         return [self._main] if self._twin is None else [self._main, self._twin]
 
-    def _check_open(self, waiting_for: Pending | None = None) -> None:
-        if self._ended:
-            before = f" before it answered {waiting_for.name}" if waiting_for else ""
-            raise TransportError(f"the connection has ended: {self._ended}{before}")
-
     def _start(self, command: int, payload: Record | None, fds: Sequence[int], no_reply: bool) -> Pending:
         """Send a command, or as much of it as the socket takes now."""
-        self._check_open()
+        if self._ended:
+            raise TransportError(f"the connection has ended: {self._ended}")
         outgoing = self._main.engine.command(command, payload, fds=fds, no_reply=no_reply)
         pending = Pending(command, outgoing.message_id)
         if not no_reply:
             self._awaited.setdefault((pending.message_id, command), deque()).append(pending)
-        self._main.put(outgoing.data, outgoing.fds)
+        try:
+            self._main.put(outgoing.data, outgoing.fds, pending)
+        except DescriptorError:
+            self._withdraw(pending)
+            raise
+        except TransportError as problem:
+            self._lose(self._main, problem)
+            self._check(pending)
         return pending
+
+    def _withdraw(self, pending: Pending) -> None:
+        """Forget a command of which nothing was sent."""
+        key = pending.message_id, pending.command
+        waiting = self._awaited.get(key)
+        if waiting is not None and pending in waiting:
+            waiting.remove(pending)
+            if not waiting:
+                del self._awaited[key]
+            self._main.engine.withdraw(pending.command, pending.message_id)
+
+    def _check(self, pending: Pending) -> None:
+        """Raise what keeps ``pending`` from being done, if anything does."""
+        if pending.reply is not None:
+            return
+        if pending.refusal is not None:
+            raise pending.refusal
+        if self._broken:
+            raise RemoteProtocolError(self._ended)
+        if self._ended:
+            raise TransportError(f"the connection has ended before {pending.name} was done: {self._ended}")
 
     def _result(self, pending: Pending) -> Reply:
         """The reply that came."""
@@ -210,18 +145,34 @@ class Exchange(ABC):
             pending.reply.close()
 
     def _push(self, line: Line) -> None:
-        """Send what is due; raises TransportError where our commands cannot be sent."""
-        with suppress(*[] if line is self._main else [TransportError]):
-            line.push()
+        """Send what is due, as far as the socket takes it."""
+        while line.queue:
+            try:
+                line.push()
+                return
+            except DescriptorError as problem:
+                self._refuse(line.queue.popleft(), problem)
+            except TransportError as problem:
+                self._lose(line, problem)
+
+    def _refuse(self, due: Due, problem: DescriptorError) -> None:
+        """A command that waited to be sent cannot be: only that one fails."""
+        unix.close_all(due.fds)
+        assert due.command is not None, "answers bring no descriptors"
+        self._withdraw(due.command)
+        due.command.refusal = problem
+        if due.command.wake is not None:
+            due.command.wake()
 
     def _late(self, pending: Pending, what: str) -> TransportError:
         return TransportError(f"{pending.name} {what} within {self.timeout:g} s")
 
-    def _read(self, line: Line, *, wait: bool = False) -> bool:
-        """Take a message, or what is there of it; says whether there was anything.
+    def _hears(self, line: Line) -> bool:
+        """Whether more is to be read."""
+        return not self._ended and not line.full and line.engine.state is not State.CLOSED
 
-        Raises RemoteProtocolError and TransportError.
-        """
+    def _read(self, line: Line, *, wait: bool = False) -> bool:
+        """Take a message, or what is there of it; says whether there was anything."""
         stream, engine = line.stream, line.engine
         try:
             got = stream.read(engine.wanted, wait=wait)
@@ -235,14 +186,18 @@ class Exchange(ABC):
                     engine.receive(*rest)
                     event = engine.next_event()
         except RemoteProtocolError as problem:
-            self._end(str(problem))
-            raise
+            self._end(str(problem), broken=True)
+            return False
+        except TransportError as problem:
+            self._give_up(line, str(problem))
+            return False
         while event is not None:
             self._take(line, event)
             event = engine.next_event()
         return True
 
     def _take(self, line: Line, event: Event) -> None:
+        """A reply goes to its command, a command of the server's is answered from ``memory``."""
         if isinstance(event, ReplyReceived):
             key = (event.message.header.message_id, event.message.header.command)
             waiting = self._awaited[key]
@@ -262,18 +217,37 @@ class Exchange(ABC):
                 answer = line.engine.reply(event, self.memory.answer(event, self.offer.max_data_xfer_size))
             except OSError as refusal:
                 answer = line.engine.error(event, refusal.errno or errno.EIO)
-            if answer is not None:
-                with suppress(TransportError):  # whoever asked is gone, as the next read says
-                    line.put(answer.data, answers=True)
-        elif line is self._main:
-            self._end("the server closed it")
+            if answer is not None and not line.deaf:
+                try:
+                    line.put(answer.data)
+                except TransportError as problem:
+                    self._lose(line, problem)
+        else:
+            self._give_up(line, "the server closed it")
+
+    def _lose(self, line: Line, problem: TransportError) -> None:
+        """A send failed: take what the server sent before, then give the socket up."""
+        line.deaf = True
+        line.drop()
+        for _ in range(_LEFT):
+            if not self._hears(line) or not self._read(line):
+                break
+        self._give_up(line, str(problem))
+
+    def _give_up(self, line: Line, why: str) -> None:
+        """Nothing more goes over a socket; without the twin the connection goes on."""
+        if line is self._main:
+            self._end(why)
         else:
             self._drop(line)
             self._twin = None
 
-    def _end(self, why: str) -> None:
-        """No more replies will come."""
-        self._ended = self._ended or why
+    def _end(self, why: str, *, broken: bool = False) -> None:
+        """No more replies will come; the first reason is the one that counts."""
+        if not self._ended:
+            self._ended, self._broken = why, broken
+        for line in self._lines():
+            line.drop()
         for waiting in self._awaited.values():
             for pending in waiting:
                 if pending.wake is not None:
@@ -282,14 +256,3 @@ class Exchange(ABC):
     def _drop(self, line: Line) -> None:
         """Give up a socket."""
         line.close()
-
-
-def _copies(fds: Sequence[int]) -> tuple[int, ...]:
-    """Descriptors of our own for the same files: whoever gave ``fds`` may close them while they wait to be sent."""
-    copies: list[int] = []
-    try:
-        copies.extend(os.dup(fd) for fd in fds)
-    except OSError as error:
-        unix.close_all(copies)
-        raise TransportError(f"a descriptor cannot be kept until it is sent: {error.strerror}") from None
-    return tuple(copies)

@@ -1,4 +1,4 @@
-"""The client's memory as it answers the server: VFIO_USER_DMA_READ and VFIO_USER_DMA_WRITE, with bounds and permissions."""
+"""The client's memory as it answers the server's DMA commands, with bounds and permissions."""
 
 import errno
 import os

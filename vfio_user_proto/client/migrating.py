@@ -1,17 +1,16 @@
 """What a client does with the features of a device: it migrates it, and has its writes to memory recorded."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from vfio_user_proto import wire
-from vfio_user_proto.client.asking import Asking, R, check_echo, pieces
-from vfio_user_proto.errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from vfio_user_proto.client.asking import R, check_echo, pieces
+from vfio_user_proto.client.queries import Queries
+from vfio_user_proto.dirty import bitmap_size
+from vfio_user_proto.errors import LocalProtocolError, RemoteProtocolError
 from vfio_user_proto.messages import (
-    FEATURES,
     Command,
     DeviceFeature,
     DeviceFeatureFlags,
-    DeviceFeatureRequest,
     DeviceState,
     DmaLoggingRange,
     FeatureDmaLoggingReport,
@@ -23,44 +22,17 @@ from vfio_user_proto.messages import (
     MigDataWriteRequest,
     MigrationFlags,
 )
-from vfio_user_proto.model import Record
 
 GET, SET = DeviceFeatureFlags.GET, DeviceFeatureFlags.SET
 # Bytes of the largest bitmap that is asked for at once; it fits into a message of the usual size.
 BITMAP: Final = 1 << 19
 
 
-class Migrating(Asking):
-    """The commands for features and migration."""
+class Migrating(Queries):
+    """Migration, and the log of written pages (sections VFIO_DEVICE_FEATURE_… and VFIO_USER_MIG_DATA_READ and _WRITE).
 
-    async def device_feature(self, feature: int, action: DeviceFeatureFlags, data: Record | bytes = b"") -> Any:
-        """Get, set or probe a feature; returns the record that its table describes, bytes where there is none.
-
-        A probe that succeeds returns None.
-        """
-        body = wire.encode_record(data) if isinstance(data, Record) else data
-        record = FEATURES.get(feature)
-        room = len(body)
-        if action & DeviceFeatureFlags.GET and record is not None:
-            room = max(room, record.fixed_size)
-        if isinstance(data, FeatureDmaLoggingReport) and data.page_size:
-            room += -(-data.length // data.page_size // 64) * 8
-        request = DeviceFeatureRequest(
-            argsz=DeviceFeatureRequest.fixed_size + room, flags=DeviceFeatureFlags(feature) | action, data=body
-        )
-        answer = await self.ask(Command.DEVICE_FEATURE, request, DeviceFeatureRequest)
-        check_echo(request, answer, "flags")
-        if action & DeviceFeatureFlags.PROBE:
-            return None
-        if record is None or not answer.data:
-            return answer.data
-        try:
-            content, rest = wire.decode_record(record, answer.data)
-        except DecodeError as problem:
-            raise RemoteProtocolError(f"VFIO_USER_DEVICE_FEATURE reply: {problem}") from None
-        if rest:
-            raise RemoteProtocolError(f"{len(rest)} bytes follow the data of feature {feature}")
-        return content
+    The methods raise what those of ``Queries`` do.
+    """
 
     async def migration_flags(self) -> MigrationFlags:
         """Which states the device supports (section VFIO_DEVICE_FEATURE_MIGRATION)."""
@@ -75,7 +47,10 @@ class Migrating(Asking):
         await self.device_feature(DeviceFeature.MIG_DEVICE_STATE, SET, FeatureMigDeviceState(device_state=state))
 
     async def mig_data_read(self, size: int) -> bytes:
-        """The next bytes of the device's state; less than ``size`` where there is no more."""
+        """The next bytes of the device's state; less than ``size`` where there is no more.
+
+        ``size`` is at most ``exchange.largest_transfer``, or the server refuses it.
+        """
         request = MigDataReadRequest(argsz=MigDataReadReply.fixed_size + size, size=size)
         answer = await self.ask(Command.MIG_DATA_READ, request, MigDataReadReply)
         if answer.size > size:
@@ -131,7 +106,7 @@ class Migrating(Asking):
             wanted = FeatureDmaLoggingReport(iova=iova + at, length=size, page_size=page_size)
             answer = await self.device_feature(DeviceFeature.DMA_LOGGING_REPORT, GET, wanted)
             pages = -(-size // page_size)
-            if not isinstance(answer, FeatureDmaLoggingReport) or len(answer.bitmap) != -(-pages // 64) * 8:
+            if not isinstance(answer, FeatureDmaLoggingReport) or len(answer.bitmap) != bitmap_size(pages):
                 raise RemoteProtocolError("the bitmap has not one bit per page")
             check_echo(wanted, answer, "iova", "length", "page_size")
             marked = [iova + at + page * page_size for page in _set_bits(answer.bitmap)]

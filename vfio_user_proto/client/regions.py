@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from vfio_user_proto.client.fd import Fd
 from vfio_user_proto.closing import Closing
+from vfio_user_proto.device import IoFds, descriptors_of
 from vfio_user_proto.errors import RemoteProtocolError
 from vfio_user_proto.messages import (
     DeviceGetRegionInfoReply,
     DeviceGetRegionIoFdsReply,
-    IoFdType,
     RegionType,
     ShadowIoeventfdSubRegion,
     SparseMmap,
@@ -112,11 +112,19 @@ class RegionInfo(_WithFds):
 
 @dataclass(frozen=True, slots=True)
 class RegionIoFds(_WithFds):
-    """Sub-regions that are accessed through descriptors (section VFIO_USER_DEVICE_GET_REGION_IO_FDS)."""
+    """Sub-regions that are accessed through descriptors (section VFIO_USER_DEVICE_GET_REGION_IO_FDS).
+
+    Of ``fds``, which came with the reply, those that no sub-region uses are closed already.
+    """
 
     reply: DeviceGetRegionIoFdsReply
     sub_regions: tuple[SubRegion, ...]
     fds: tuple[Fd, ...]
+
+    @property
+    def io_fds(self) -> IoFds:
+        """Records and bare numbers, as ``kvm.GuestBus`` takes them; -1 stands for a descriptor that no record uses."""
+        return IoFds(self.sub_regions, tuple(-1 if fd.closed else fd.fileno() for fd in self.fds))
 
     def fd_of(self, sub_region: SubRegion) -> Fd:
         """The descriptor that is told of an access."""
@@ -125,13 +133,6 @@ class RegionIoFds(_WithFds):
     def shadow_of(self, sub_region: ShadowIoeventfdSubRegion) -> Fd:
         """The memory in which the value that was written is found."""
         return self.fds[sub_region.shadow_mem_fd_index]
-
-
-def descriptors_of(entry: SubRegion) -> tuple[int, ...]:
-    """The numbers of the descriptors that a sub-region uses; that of shadow memory counts for its own type alone."""
-    if isinstance(entry, ShadowIoeventfdSubRegion) and entry.type == IoFdType.IOEVENTFD_SHADOW:
-        return entry.fd_index, entry.shadow_mem_fd_index
-    return (entry.fd_index,)
 
 
 def checked(answer: DeviceGetRegionIoFdsReply, size: int, fds: int) -> tuple[SubRegion, ...]:
