@@ -85,7 +85,7 @@ def config() -> ConfigSpace:
     )
 
 
-def test_config_identity(config: ConfigSpace) -> None:
+def test_config_says_who_the_device_is(config: ConfigSpace) -> None:
     assert config.read(0, 4) == bytes.fromhex("34127856")
     assert config.read(8, 4) == bytes.fromhex("0030030c")
     assert config.read(0x2C, 4) == bytes.fromhex("34127856")

@@ -10,7 +10,6 @@ import pytest
 from serving import Serving
 
 from vfio_user_proto.client import Client
-from vfio_user_proto.device import IoFds
 from vfio_user_proto.devices import DEVICES
 from vfio_user_proto.devices.doorbell import MAGIC, NO_VALUE, PLACES, SEEN, SEEN_SIZE, SIZES, DoorbellDevice, Path, Seen
 from vfio_user_proto.devices.pci import BAR0, BAR2, BAR4, CONFIG
@@ -37,9 +36,8 @@ def bus(client: Client) -> Iterator[GuestBus]:
     with GuestBus(client) as made:
         for region, address in ADDRESSES.items():
             with client.region_io_fds(region, SIZES[region]) as found:
-                io_fds = IoFds(found.sub_regions, tuple(fd.fileno() for fd in found.fds))
                 space = Space.PORTS if region == BAR2 else Space.MEMORY
-                made.place(region, SIZES[region], address, space=space, io_fds=io_fds)
+                made.place(region, SIZES[region], address, space=space, io_fds=found.io_fds)
         yield made
 
 

@@ -1,16 +1,18 @@
 """Devices from a file of the user's: the one of the tutorial, and files that cannot be used."""
 
+import errno
 import re
 from pathlib import Path
 
 import pytest
+from commands import vfio_user
 from serving import Serving
-from test_cli_serve import run
 
 from vfio_user_proto.client import Client
-from vfio_user_proto.devices import from_file
+from vfio_user_proto.devices.fromfile import from_file, why_not_made
 from vfio_user_proto.errors import ErrorReply, UsageError
 
+IMPORT = "from vfio_user_proto.device import Device\n"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tutorials" / "device.md"
 
 
@@ -44,19 +46,32 @@ def test_the_device_of_the_tutorial_refuses_memory_that_is_not_there_and_resets(
     ("name", "problem"),
     [
         ("nowhere.py:Thing", "nowhere.py: No such file or directory"),
-        ("bad.py:Thing", "bad.py cannot be run: ZeroDivisionError: division by zero"),
-        ("leaves.py:Thing", "leaves.py cannot be run: SystemExit: 3"),
-        ("syntax.py:Thing", r"syntax.py cannot be run: SyntaxError: .*"),
-        ("other.py:Thing", "other.py has no class Thing that inherits from Device"),
-        ("other.py:number", "other.py has no class number that inherits from Device"),
+        (".:Thing", r"\.: Is a directory"),
+        ("bad.py:Thing", "bad.py:2: the file cannot be run: ZeroDivisionError: division by zero"),
+        ("calls.py:Thing", "calls.py:2: the file cannot be run: JSONDecodeError: Expecting value: line 1 .*"),
+        ("leaves.py:Thing", "leaves.py:1: the file cannot be run: SystemExit: 3"),
+        ("lacks.py:Thing", r"lacks.py:1: the file cannot be run: FileNotFoundError: .* 'nowhere'"),
+        ("silent.py:Thing", "silent.py:1: the file cannot be run: KeyError"),
+        ("syntax.py:Thing", "syntax.py:3: the file cannot be run: SyntaxError: invalid syntax"),
+        ("nul.py:Thing", "nul.py: the file cannot be run: SyntaxError: source code string cannot contain null bytes"),
+        ("other.py:Thing", "other.py has no class Thing that inherits from Device; it has One, Two"),
+        ("other.py:number", "other.py has no class number that inherits from Device; it has One, Two"),
+        ("other.py:Device", "other.py has no class Device that inherits from Device; it has One, Two"),
+        ("empty.py:Thing", "empty.py has no class Thing that inherits from Device"),
+        ("empty.py:", "empty.py:' is not of the form FILE.py:CLASS"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, name: str, problem: str) -> None:
     for path, text in {
-        "bad.py": "1 / 0",
+        "bad.py": "\n1 / 0",
+        "calls.py": "import json\njson.loads('')",
         "leaves.py": "raise SystemExit(3)",
-        "syntax.py": "class",
-        "other.py": "number = 1",
+        "lacks.py": "open('nowhere')",
+        "silent.py": "raise KeyError",
+        "syntax.py": "number = 1\n\nclass",
+        "nul.py": "a\0b",
+        "other.py": f"{IMPORT}number = 1\nclass One(Device): ...\nclass Two(One): ...",
+        "empty.py": "",
     }.items():
         (tmp_path / path).write_text(text)
 
@@ -64,6 +79,12 @@ def test_a_file_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, name
         from_file(f"{tmp_path}/{name}")
 
 
+def test_a_device_of_ours_that_cannot_be_made_has_no_place() -> None:
+    problem = OSError(errno.EMFILE, "Too many open files")
+
+    assert why_not_made("testdev", problem) == "no device testdev can be made: OSError: [Errno 24] Too many open files"
+
+
 def test_the_command_line_says_it_too(tmp_path: Path) -> None:
-    end = run("serve", "--socket-path", "x", "--device", "nowhere.py:Thing", cwd=tmp_path)
+    end = vfio_user("serve", "--socket-path", "x", "--device", "nowhere.py:Thing", cwd=tmp_path)
     assert (end.returncode, end.stderr) == (2, "vfio-user: nowhere.py: No such file or directory\n")

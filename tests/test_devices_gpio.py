@@ -134,7 +134,7 @@ def test_command_register_holds_the_interrupt_back(card: Client, fd: int) -> Non
     assert rung(fd) == 1
 
 
-def test_reset(card: Client, fd: int) -> None:
+def test_reset_lets_go_of_every_line_and_interrupt(card: Client, fd: int) -> None:
     get(card, ENABLE)
     put(card, LOW_OUTPUTS, 0xFF)
     card.region_write(CONFIG, 4, b"\1")

@@ -1,26 +1,18 @@
-# The serial port: the chip as a driver knows it, its interrupts, and the terminal at the other end of the line.
-import contextlib
-import select
+# The serial port: the chip as a driver knows it, and its interrupts.
 import socket
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from serving import Serving, eventfds, rung
+from serial_port import get, interrupted, put, received, send
+from serving import rung
 
-from vfio_user_proto import unix
 from vfio_user_proto.client import Client
 from vfio_user_proto.devices.pci import BAR0, CONFIG, INTX
 from vfio_user_proto.devices.serial import (
-    BOUND,
     DATA,
-    DATA_READY,
     DLAB,
     EMPTY,
     FCR,
-    FIFO,
-    FIFO_CLEAR,
     FIFO_ENABLE,
     IER,
     IIR,
@@ -40,93 +32,10 @@ from vfio_user_proto.devices.serial import (
     ON_MODEM,
     PORTS,
     SCRATCH,
-    SerialDevice,
-    Terminal,
 )
 from vfio_user_proto.messages import IrqSetFlags
 
-
-@pytest.fixture
-def listener(no_leak: None, tmp_path: Path) -> Iterator[socket.socket]:
-    with unix.listen(tmp_path / "line") as sock:
-        yield sock
-
-
-@pytest.fixture
-def serving(listener: socket.socket) -> Iterator[Serving]:
-    with Serving(partial(SerialDevice, listener)) as serving:
-        yield serving
-
-
-@pytest.fixture
-def port(serving: Serving) -> Iterator[Client]:
-    with Client.connect(serving.path) as client:
-        yield client
-
-
-@pytest.fixture
-def fd(port: Client) -> Iterator[int]:
-    """The eventfd of the port's interrupt."""
-    with eventfds(1) as (fd,):
-        port.set_irqs(INTX, IrqSetFlags.ACTION_TRIGGER, eventfds=[fd])
-        yield fd
-
-
-@pytest.fixture
-def connect(listener: socket.socket) -> Iterator[Callable[[], socket.socket]]:
-    """Makes terminals."""
-    with contextlib.ExitStack() as opened:
-
-        def make() -> socket.socket:
-            sock = opened.enter_context(socket.socket(socket.AF_UNIX))
-            sock.settimeout(10)
-            sock.connect(listener.getsockname())
-            return sock
-
-        yield make
-
-
-def get(port: Client, register: int) -> int:
-    return port.region_read(BAR0, register, 1)[0]
-
-
-def put(port: Client, register: int, value: int) -> None:
-    port.region_write(BAR0, register, bytes([value]))
-
-
-def send(port: Client, data: bytes) -> None:
-    for byte in data:
-        put(port, DATA, byte)
-
-
-def received(port: Client, count: int) -> bytes:
-    """So many bytes from the line, as a driver that polls gets them."""
-    data = bytearray()
-    while len(data) < count:
-        if get(port, LSR) & DATA_READY:
-            data.append(get(port, DATA))
-    return bytes(data)
-
-
-def interrupted(port: Client, fd: int) -> int:
-    """Wait for an interrupt and end it; returns the reason."""
-    assert select.select([fd], [], [], 10)[0]
-    assert rung(fd) == 1
-    reason = get(port, IIR)
-    port.set_irqs(INTX, IrqSetFlags.ACTION_UNMASK)
-    return reason & ~IIR_FIFO
-
-
-def exactly(terminal: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = terminal.recv(count - len(data))
-        assert piece, "the line was hung up"
-        data += piece
-    return data
-
-
-# The chip
+pytest_plugins = "serial_fixtures"
 
 
 def test_every_system_has_a_driver_for_it(port: Client) -> None:
@@ -135,7 +44,7 @@ def test_every_system_has_a_driver_for_it(port: Client) -> None:
     assert port.region_read(CONFIG, 0x10, 4) == (-PORTS & 0xFFFFFFFF | 1).to_bytes(4, "little")
 
 
-def test_at_rest(port: Client) -> None:
+def test_registers_at_rest_are_those_of_the_chip(port: Client) -> None:
     rest = {IIR: IS_NOTHING, LSR: EMPTY, MSR: MODEM_READY}
     assert [get(port, register) for register in range(PORTS)] == [rest.get(register, 0) for register in range(PORTS)]
 
@@ -302,149 +211,9 @@ def test_nothing_interrupts_unless_enabled(port: Client, fd: int, connect: Calla
     assert (get(port, IIR), rung(fd)) == (IS_NOTHING, 0)
 
 
-# The line
-
-
-def test_text_goes_both_ways(port: Client, connect: Callable[[], socket.socket]) -> None:
-    terminal = connect()
-    put(port, FCR, FIFO_ENABLE)
-    text = bytes(range(256)) * 4
-    send(port, text)
-    assert exactly(terminal, len(text)) == text
-    terminal.sendall(text)
-    assert received(port, len(text)) == text
-
-
-@pytest.mark.parametrize(("fcr", "room"), [(0, 1), (FIFO_ENABLE, FIFO)])
-def test_no_more_is_taken_from_the_line_than_there_is_room_for(
-    port: Client, fd: int, connect: Callable[[], socket.socket], fcr: int, room: int
-) -> None:
-    put(port, FCR, fcr)
-    put(port, IER, ON_DATA)
-    connect().sendall(b"a" * room + b"b" * room)
-    assert interrupted(port, fd) == IS_DATA
-    put(port, FCR, fcr | FIFO_CLEAR)  # loses what is in the chip, and nothing else
-    assert received(port, room) == b"b" * room
-
-
-def test_switching_the_fifo_empties_it(port: Client, fd: int, connect: Callable[[], socket.socket]) -> None:
-    put(port, IER, ON_DATA)
-    connect().sendall(b"ab")
-    assert interrupted(port, fd) == IS_DATA
-    put(port, FCR, FIFO_ENABLE)
-    assert received(port, 1) == b"b"
-
-
-def test_what_was_sent_before_anybody_came_waits(port: Client, connect: Callable[[], socket.socket]) -> None:
-    send(port, b"early")
-    assert exactly(connect(), 5) == b"early"
-
-
-def test_without_terminal_the_oldest_bytes_are_lost(port: Client, connect: Callable[[], socket.socket]) -> None:
-    port.write_multi([(BAR0, DATA, bytes([number & 0xFF])) for number in range(BOUND + 7)])
-    send(port, b"!")
-    assert exactly(connect(), BOUND)[-1:] == b"!"
-
-
-def test_slow_terminal_holds_nobody_up_and_misses_nothing(port: Client, connect: Callable[[], socket.socket]) -> None:
-    """More than the socket takes, and less than is lost."""
-    terminal = connect()
-    send(port, b"<")
-    assert exactly(terminal, 1) == b"<"
-    text = bytes(number * 7 & 0xFF for number in range(20_000))
-    port.write_multi([(BAR0, DATA, bytes([byte])) for byte in text])
-    assert exactly(terminal, len(text)) == text
-
-
-def test_next_terminal_is_taken_when_the_first_has_left(port: Client, connect: Callable[[], socket.socket]) -> None:
-    put(port, FCR, FIFO_ENABLE)
-    first = connect()
-    send(port, b"1")
-    assert first.recv(9) == b"1"
-    second = connect()
-    first.close()
-    second.sendall(b"here")
-    assert received(port, 4) == b"here"
-    send(port, b"2")
-    assert second.recv(9) == b"2"
-
-
-def test_what_a_terminal_said_is_heard_when_it_has_left(
+def test_reset_empties_the_chip_and_leaves_its_terminal(
     port: Client, fd: int, connect: Callable[[], socket.socket]
 ) -> None:
-    """Also where an answer, which finds nobody, comes first; the next terminal gets that."""
-    put(port, IER, ON_DATA)
-    first, second = connect(), connect()
-    first.sendall(b"xy")
-    assert interrupted(port, fd) == IS_DATA
-    first.close()
-    send(port, b"-")
-    second.sendall(b"z")
-    assert received(port, 3) == b"xyz"
-    assert second.recv(9) == b"-"
-
-
-def test_terminal_that_says_nothing_more_still_hears(port: Client, connect: Callable[[], socket.socket]) -> None:
-    first = connect()
-    first.sendall(b"?")
-    first.shutdown(socket.SHUT_WR)
-    assert received(port, 1) == b"?"
-    send(port, b"answer")
-    assert exactly(first, 6) == b"answer"
-    second = connect()
-    first.close()
-    second.sendall(b"!")
-    assert received(port, 1) == b"!"
-
-
-def test_terminal_that_left_keeps_nobody_busy_while_it_is_not_read(
-    listener: socket.socket, connect: Callable[[], socket.socket]
-) -> None:
-    heard = bytearray()
-    terminal = Terminal(listener, lambda: 1 - len(heard), heard.extend)
-    with contextlib.closing(terminal):
-        first = connect()
-        first.sendall(b"ab")
-        first.close()
-        terminal.renew()
-        for _ in range(2):
-            terminal.ready()
-        assert heard == b"a"
-        assert select.select([terminal], [], [], 0)[0] == []
-        for rest in (b"b", b"", b""):  # what it said, that it was all, and that nobody is there
-            heard.clear()
-            terminal.renew()
-            assert select.select([terminal], [], [], 0)[0] == [terminal]
-            terminal.ready()
-            assert heard == rest
-        assert select.select([terminal], [], [], 0)[0] == []
-
-
-def test_each_device_has_a_terminal_of_its_own(
-    serving: Serving, port: Client, connect: Callable[[], socket.socket]
-) -> None:
-    first = connect()
-    send(port, b"1")
-    assert first.recv(9) == b"1"
-    with Client.connect(serving.path) as other:
-        second = connect()
-        send(other, b"2")
-        assert second.recv(9) == b"2"
-        second.sendall(b"x")
-        assert received(other, 1) == b"x"
-        assert get(port, LSR) == EMPTY
-
-
-def test_terminal_stays_when_the_client_changes(serving: Serving, connect: Callable[[], socket.socket]) -> None:
-    terminal = connect()
-    for text in (b"one", b"two"):
-        with Client.connect(serving.path) as client:
-            send(client, text)
-            assert exactly(terminal, 3) == text
-        serving.wait_left()
-
-
-def test_reset(port: Client, fd: int, connect: Callable[[], socket.socket]) -> None:
     terminal = connect()
     put(port, FCR, FIFO_ENABLE)
     put(port, IER, ON_DATA)
@@ -455,13 +224,7 @@ def test_reset(port: Client, fd: int, connect: Callable[[], socket.socket]) -> N
     assert rung(fd) == 1
     port.set_irqs(INTX, IrqSetFlags.ACTION_UNMASK)
     assert rung(fd) == 0
-    test_at_rest(port)
+    test_registers_at_rest_are_those_of_the_chip(port)
     assert port.region_read(CONFIG, 4, 1) == b"\0"
     terminal.sendall(b"k")
     assert received(port, 1) == b"k"
-
-
-def test_without_a_line_it_is_a_port_all_the_same(no_leak: None) -> None:
-    with Serving(SerialDevice) as serving, Client.connect(serving.path) as port:
-        send(port, b"nobody hears it")
-        assert get(port, LSR) == EMPTY

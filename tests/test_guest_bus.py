@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from guests import BASE, MEMORY, PORTS, Recorder, event, ioregion, shadow, word
-from serving import eventfds, memfd, rung
+from serving import eventfds, memfd, room_for, rung, same
 
 from vfio_user_proto.device import IoFds
 from vfio_user_proto.errors import ErrorReply, RemoteProtocolError, TransportError
@@ -272,6 +272,21 @@ def test_records_that_contradict_place_nothing(bus: GuestBus, server: Recorder) 
     assert len(server.accesses) == 1
 
 
+@pytest.mark.parametrize("room", range(3))
+def test_without_descriptors_for_copies_nothing_is_placed(bus: GuestBus, server: Recorder, room: int) -> None:
+    """Of three that are due. The kernel is not asked, and the place can be taken later."""
+    with eventfds(2) as fds, memfd(4096) as memory:
+        io_fds = IoFds((event(8, fd=2), shadow(0, 0)), (fds[0], memory, fds[1]))
+        with room_for(room), pytest.raises(TransportError) as caught:
+            bus.place(0, 0x1000, BASE, io_fds=io_fds)
+        assert str(caught.value) == "no copy of a sub-region's descriptor can be made: Too many open files"
+        assert bus.wirings == []
+        with room_for(3):
+            bus.place(0, 0x1000, BASE, io_fds=io_fds)
+        bus.store(MEMORY, BASE, word(1))
+        assert rung(fds[0]) == 1
+
+
 def test_what_is_unknown_stays_with_messages(bus: GuestBus, server: Recorder) -> None:
     with eventfds(1) as fds:
         odd = event().replace(flags=IoeventfdFlags.VIRTIO_CCW_NOTIFY)
@@ -314,5 +329,8 @@ def test_what_the_kernel_takes_the_bus_does_not_serve(server: Recorder) -> None:
             (0, Via.BUS, "not today"),
             (4, Via.BUS, "not today"),
         ]
-        assert kernel.asked[1:] == [(MEMORY, BASE + 8, fds[0], None), (MEMORY, BASE + 0x1004, fds[0], memory)]
+        (*at, bell, value), (*later, again, there) = kernel.asked[1:]
+        assert (at, value, later) == ([MEMORY, BASE + 8], None, [MEMORY, BASE + 0x1004])
+        assert there is not None
+        assert all(same(*pair) for pair in ((bell, fds[0]), (again, fds[0]), (there, memory)))
     assert server.accesses == [(0, 0, word(1))]

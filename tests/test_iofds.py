@@ -1,13 +1,13 @@
 # A device's end of the descriptors of its registers: records, and one call for an access whichever way it came.
 import os
 import resource
-import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import open_descriptors
+from polling import Log, Poll
 
 from vfio_user_proto import unix
 from vfio_user_proto.device import IoFds
@@ -25,54 +25,6 @@ from vfio_user_proto.messages import (
 pytestmark = pytest.mark.usefixtures("no_leak")
 COMMAND = struct.Struct("=BB6xQQQ")
 READ, WRITE, RESP = 0, 1, 0x10
-
-
-class Poll:
-    """A host that calls whoever has something to read."""
-
-    def __init__(self) -> None:
-        self.calls: dict[int, Callable[[], None]] = {}
-
-    def watch(self, fd: int, ready: Callable[[], None]) -> None:
-        self.calls[fd] = ready
-
-    def unwatch(self, fd: int) -> None:
-        del self.calls[fd]
-
-    def read(self, address: int, count: int) -> bytes:
-        raise NotImplementedError
-
-    def write(self, address: int, data: bytes) -> None:
-        raise NotImplementedError
-
-    def trigger(self, index: int, vector: int) -> None:
-        raise NotImplementedError
-
-    def turn(self) -> int:
-        """Call each that is ready, once; returns how many were."""
-        poll = select.poll()
-        for fd in self.calls:
-            poll.register(fd, select.POLLIN)
-        ready = poll.poll(0)
-        for fd, _ in ready:
-            self.calls[fd]()
-        return len(ready)
-
-
-class Log:
-    """A device: what it was told, and registers that read as their offset."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
-
-    def ring(self, name: str) -> Callable[[int | None, int], None]:
-        return lambda value, times: self.told.append((name, value, times))
-
-    def read_register(self, offset: int, size: int) -> int:
-        return offset
-
-    def write_register(self, offset: int, size: int, value: int) -> None:
-        self.told.append((offset, size, value))
 
 
 class Made:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from serving import eventfds, memfd
 
-from vfio_user_proto.device import IoFds
+from vfio_user_proto.device import IoFds, shadow_of
 from vfio_user_proto.errors import RemoteProtocolError
-from vfio_user_proto.kvm.records import check, match_of, shadow_of, why_unusable
+from vfio_user_proto.kvm.records import check, match_of, why_unusable
 from vfio_user_proto.messages import (
     IoeventfdFlags,
     IoeventfdSubRegion,

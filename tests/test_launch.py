@@ -1,13 +1,17 @@
 # Starting servers: readiness, how they ended, and that nothing of them stays behind.
+import errno
 import os
 import select
 import shlex
 import signal
 import sys
+import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from serving import room_for
 
 from vfio_user_proto import launch
 from vfio_user_proto.errors import TargetError, TransportError, UsageError
@@ -36,10 +40,10 @@ def test_builtin_server_is_ready_and_leaves_nothing(no_leak: None) -> None:
         process.connect().close()
         assert process.poll() is None
         assert process.exit_text() == "still running"
-        assert process.stderr() == f"listening on {process.path}\n"
         directory = Path(process.path).parent
         assert directory.stat().st_mode & 0o777 == 0o700
     assert (process.poll(), process.exit_text()) == (0, "exit status 0")
+    assert process.stderr() == f"listening on {process.path}\n"
     assert not directory.exists()
     assert not exists(process.pid)
     process.stop()
@@ -53,6 +57,39 @@ def test_probe_is_the_first_connection(no_leak: None) -> None:
         stream.close()
         assert process.wait(10)
         assert process.exit_text() == "exit status 0"
+
+
+@pytest.mark.parametrize("room", [0, 1, 100])
+def test_without_descriptors_nothing_is_left(
+    no_leak: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, room: int
+) -> None:
+    """Neither a directory nor a process: the last descriptor, which tells of its end, is lacking when it runs already."""
+    began: list[launch.Running] = []
+    begin = launch.Process._begin
+
+    def recorded(process: launch.Process, words: Sequence[str], output: int) -> launch.Running:
+        began.append(begin(process, words, output))
+        return began[-1]
+
+    def none_left(_pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(launch.Process, "_begin", recorded)
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with room_for(room), pytest.raises(TargetError, match=r"^sleep 1000: Too many open files$"):
+        launch.Process(["sleep", "1000"])
+    assert len(began) == (room == 100)
+    assert not any(exists(each.pid) for each in began)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_whose_queue_is_full_is_waited_for_no_longer_than_told(no_leak: None) -> None:
+    """Others came first, and it accepts nobody."""
+    full = "import os, signal, socket, sys; s, o = socket.socket(1), socket.socket(1); early = sys.argv[1] + '-'; "
+    full += "s.bind(early); s.listen(0); o.connect(early); os.rename(early, sys.argv[1]); signal.pause()"
+    with pytest.raises(TargetError, match=r"did not listen within 0.5 s \(.*nobody accepts a connection within"):
+        launch.spawn(python(full, listens=False), timeout=0.5)
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -69,7 +106,8 @@ def test_a_server_that_does_not_accept_is_not_waited_for_for_ever(
 
 
 def test_output_stays_readable_after_the_end(no_leak: None) -> None:
-    with launch.spawn(python("print('out', flush=True); os.write(2, b'err\\xff'); s.accept()")) as process:
+    first = "import os; print('out', flush=True); os.write(2, b'err\\xff'); "
+    with launch.spawn(python(first + LISTENS.format("s.accept(); s.accept()"), listens=False)) as process:
         pass
     assert process.stderr() == "out\nerr\ufffd"
 
@@ -140,6 +178,29 @@ def test_program_that_does_not_exist_is_explained(no_leak: None) -> None:
 def test_command_that_cannot_be_used_is_refused(no_leak: None, command: str) -> None:
     with pytest.raises(UsageError):
         launch.spawn(command)
+
+
+@pytest.mark.parametrize(
+    ("on_sigterm", "before", "crashed"),
+    [
+        ("signal.SIG_DFL", 0, False),
+        ("signal.SIG_IGN", 0, False),
+        ("signal.SIG_DFL", signal.SIGTERM, True),
+        ("signal.SIG_DFL", signal.SIGKILL, True),
+        ("lambda *_: os.kill(os.getpid(), signal.SIGSEGV)", 0, True),
+    ],
+    ids=["our SIGTERM", "our SIGKILL", "another's SIGTERM", "another's SIGKILL", "what it does when it is stopped"],
+)
+def test_a_signal_that_ends_it_is_a_crash_unless_it_was_ours(
+    no_leak: None, on_sigterm: str, before: int, crashed: bool
+) -> None:
+    first = f"import os, signal; signal.signal(signal.SIGTERM, {on_sigterm}); "
+    with launch.spawn(python(first + LISTENS.format("s.accept(); s.accept()"), listens=False)) as process:
+        if before:
+            os.kill(process.pid, before)
+            assert process.wait(10)
+        process.stop(0.1)
+    assert process.crashed() == crashed
 
 
 def test_signal_names_the_end(no_leak: None) -> None:

@@ -11,8 +11,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from fake_server import ONE_SOCKET
-from serving import Serving, eventfds, gone, memfd, read_exactly, same
+from fake_server import ONE_SOCKET, Crowded
+from serving import Serving, eventfds, gone, memfd, read_exactly, room_for, same
 
 from vfio_user_proto import unix, wire
 from vfio_user_proto.client import OFFER, Client
@@ -140,7 +140,67 @@ def test_a_server_that_is_not_there_is_told_and_the_client_dropped(tmp_path: Pat
     with Between(tmp_path, lambda: unix.connect(tmp_path / "nowhere")) as between:
         with pytest.raises(TransportError, match=r"the server closed it|Connection reset|Broken pipe"):
             Client.connect(between.path)
-        assert between.told == [f"{tmp_path}/nowhere: No such file or directory"]
+        assert between.told == [f"a client was turned away: {tmp_path}/nowhere: No such file or directory"]
+
+
+def test_a_client_for_whom_there_is_no_descriptor_is_turned_away_and_the_others_go_on(between: Between) -> None:
+    late = [unix.Stream(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+    with Client.connect(between.path) as client:
+        client.device_info()  # all that came with the greeting is closed
+        with room_for(0):
+            for each in late:
+                each.socket.connect(str(between.path))
+                each.set_timeout(10)
+                assert each.read(1) == (b"", [])
+            client.device_info()
+    for each in late:
+        each.close()
+    assert between.told == ["a client was turned away: Too many open files"] * 2
+
+
+def test_once_ends_when_the_client_was_turned_away(tmp_path: Path) -> None:
+    told: list[str] = []
+    proxy = Proxy(lambda: unix.pair()[0], lambda _: None, told.append)
+    with unix.listen(tmp_path / "proxy") as listener:
+        proxy.listen(listener)
+        client = unix.connect(tmp_path / "proxy")
+        with room_for(0):
+            proxy.run(once=True)
+        client.close()
+        proxy.close()
+    assert proxy.turned_away == 1
+    assert told == ["a client was turned away: Too many open files"]
+
+
+def test_descriptors_that_cannot_be_passed_end_one_connection(no_leak: None, tmp_path: Path) -> None:
+    """For both its sides, with one sentence; what was read with them is not passed on without them."""
+    server, far = unix.pair()
+    first = Crowded(far.socket)
+    first.on = True
+    with Serving() as serving, eventfds(1) as fds:
+        connections = iter((lambda: first, lambda: unix.connect(serving.path)))
+        with Between(tmp_path, lambda: next(connections)()) as between:
+            client = unix.connect(between.path)
+            client.write(MAP + INFO, fds)
+            for end in (client, server):
+                end.set_timeout(10)
+                assert end.read(1) == (b"", [])
+                end.close()
+            with Client.connect(between.path) as other:
+                other.device_info()
+    assert between.told == ["socket 0 is closed: sending failed: Too many references"]
+
+
+def test_descriptors_for_which_there_is_no_room_end_one_connection(ends: Ends) -> None:
+    """The kernel drops them on the way to the proxy: what they came with cannot be passed on as it was."""
+    ends.client.write(INFO)
+    assert read_exactly(ends.server, len(INFO)) == INFO
+    with eventfds(1) as fds, room_for(0):
+        ends.client.write(MAP, fds)
+        for end in (ends.client, ends.server):
+            assert end.read(1) == (b"", [])
+    assert ends.between.told == ["socket 0 is closed: descriptors were cut off in transit (MSG_CTRUNC)"]
+    assert ends.passed == [("client", INFO)]
 
 
 def test_who_is_told_may_fail_and_no_descriptor_stays() -> None:
@@ -163,7 +223,7 @@ def test_a_listener_that_gives_no_client_ends_it() -> None:
     proxy = Proxy(lambda: unix.pair()[0], lambda _: None, print)
     with socket.socket(socket.AF_UNIX) as sock:
         proxy.listen(sock)
-        with pytest.raises(TransportError, match="no further client can be accepted: Invalid argument"):
+        with pytest.raises(TransportError, match="no client can be accepted: Invalid argument"):
             proxy.run()
         proxy.close()
 

@@ -79,8 +79,18 @@ def test_a_broken_chain_is_told_after_what_is_right(info: DeviceGetRegionInfoRep
     assert str(error).startswith("DeviceGetRegionInfoReply.capabilities")
 
 
+@given(st.lists(st.integers(-1, 12), max_size=12), st.integers(0, 12))
+def test_any_chain_ends(followers: list[int], first: int) -> None:
+    """Wherever each capability says that the next one is: itself, one before it, none, or behind the last."""
+    links = [link(77, 32 + 8 * follower if follower >= 0 else 0) for follower in followers]
+    found, problem = regioncaps.walk(chain(*links).replace(cap_offset=32 + 8 * first))
+
+    assert len({each.offset for each in found}) == len(found) <= len(links)
+    assert (problem is None) is (found[-1:] != [] and found[-1].header.next == 0)
+
+
 @given(records(DeviceGetRegionInfoReply), st.integers(24, 100))
-def test_any_chain_ends(info: DeviceGetRegionInfoReply, first: int) -> None:
+def test_no_bytes_break_the_walk(info: DeviceGetRegionInfoReply, first: int) -> None:
     found, _ = regioncaps.walk(info.replace(flags=RegionInfoFlags.CAPS, cap_offset=first))
 
     assert len(found) <= len(info.capabilities)

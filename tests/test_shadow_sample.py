@@ -10,7 +10,6 @@ from shadow_sample import BY_MESSAGE, ID, KINDS, REPLY, SHADOWED, SIZE, VALUE, S
 
 from vfio_user_proto import wire
 from vfio_user_proto.client import Client
-from vfio_user_proto.device import IoFds
 from vfio_user_proto.devices.pci import BAR0, CONFIG
 from vfio_user_proto.kvm import GuestBus, InKernel, MicroVm, Program, Space, Via
 from vfio_user_proto.messages import Command, DeviceGetRegionIoFdsRequest
@@ -39,7 +38,7 @@ def device(serving: Serving) -> ShadowSample:
 
 def place(client: Client, bus: GuestBus) -> None:
     with client.region_io_fds(BAR0, SIZE) as found:
-        bus.place(BAR0, SIZE, BASE, io_fds=IoFds(found.sub_regions, tuple(fd.fileno() for fd in found.fds)))
+        bus.place(BAR0, SIZE, BASE, io_fds=found.io_fds)
 
 
 def settle(client: Client, serving: Serving, count: int) -> None:

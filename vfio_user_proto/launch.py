@@ -1,5 +1,6 @@
 """Starting the program under test: its socket, its process group, what it printed, and how it ended."""
 
+import contextlib
 import os
 import re
 import select
@@ -18,7 +19,7 @@ from vfio_user_proto import unix
 from vfio_user_proto.errors import TargetError, TransportError, UsageError
 
 # Seconds between two attempts to connect: there is no event for "somebody listens now". The end of the process is one.
-_INTERVAL: Final = 0.005
+_INTERVAL: Final = 0.001
 # Seconds that a server which listens gets to accept a connection where others wait for that before.
 ACCEPTING: Final = 10.0
 # How sanitizers, languages and assertions say what they found, from what says most to what says least; of a Python traceback it
@@ -49,23 +50,31 @@ class Running(Protocol):
 class Process:
     """A running server in a process group of its own; ``path`` is its socket, in a private directory.
 
-    Use it in a ``with`` statement, or call ``stop``. Its standard output and error are kept in a file.
+    Use it in a ``with`` statement, or call ``stop``. Its standard output and error are kept in a file. Raises TargetError
+    where it cannot be started.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
         self.command: Final = shlex.join(words)
-        self._directory = tempfile.mkdtemp(prefix="vfio-user-")
-        self.path: Final = f"{self._directory}/socket"
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._first: unix.Stream | None = None
-        try:
-            self._process = self._begin([word.replace("{socket}", self.path) for word in words], self._output.fileno())
-        except OSError as problem:
-            self._clean()
-            raise TargetError(f"{self.command}: {problem.strerror}") from None
+        with contextlib.ExitStack() as made:
+            try:
+                self._output = made.enter_context(tempfile.TemporaryFile())
+                self._directory = tempfile.mkdtemp(prefix="vfio-user-")
+                made.callback(shutil.rmtree, self._directory, ignore_errors=True)
+                made.callback(self._output.close)  # removing takes a descriptor
+                self.path: Final = f"{self._directory}/socket"
+                here = [word.replace("{socket}", self.path) for word in words]
+                self._process = self._begin(here, self._output.fileno())
+                made.callback(self._process.wait)
+                made.callback(os.kill, self._process.pid, signal.SIGKILL)
+                self._end = os.pidfd_open(self._process.pid)
+            except OSError as problem:
+                raise TargetError(f"{self.command}: {problem.strerror}") from None
+            made.pop_all()
         self.pid: Final = self._process.pid
-        self._end = os.pidfd_open(self.pid)
         self._status: int | None = None
+        self._stopped_by = list[int]()  # the signals that it got from us while it ran
         self.stopped = False
 
     def _begin(self, words: Sequence[str], output: int) -> Running:
@@ -82,7 +91,7 @@ class Process:
         deadline = time.monotonic() + timeout
         while self._first is None:
             try:
-                self._first = unix.connect(self.path)
+                self._first = unix.connect(self.path, timeout=max(_INTERVAL, deadline - time.monotonic()))
             except TransportError as problem:
                 if self.wait(_INTERVAL):
                     self._fail("ended before it listened")
@@ -136,23 +145,30 @@ class Process:
         printed = self.stderr()
         return next((found[1] for words, each in _REPORTS if words in printed and (found := each.search(printed))), "")
 
+    def crashed(self) -> bool:
+        """Whether a signal ended it that it did not get from ``stop``, or a sanitizer, or a panic, reported something."""
+        status = self.poll() or 0
+        return (status < 0 and -status not in self._stopped_by) or bool(self.report())
+
     def stop(self, timeout: float = 5.0) -> None:
         """End the whole process group, with SIGTERM and after ``timeout`` seconds SIGKILL; reap it and remove its directory."""
         if self.stopped:
             return
         if self._first is not None:
             self._first.close()
-        if not self.wait(0):
-            self._signal(signal.SIGTERM)
-            self.wait(timeout)
-        self._signal(signal.SIGKILL)
+        for number, seconds in ((signal.SIGTERM, 0), (signal.SIGKILL, timeout)):
+            if not self.wait(seconds):
+                self._stopped_by.append(number)
+                self._signal(number)
+        self._signal(signal.SIGKILL)  # the others of its group
         self.wait(timeout)
         self.poll()
         self._process.wait()
         self.stderr()
         self.stopped = True
         os.close(self._end)
-        self._clean()
+        self._output.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -175,10 +191,6 @@ class Process:
         self.stop()
         last = self.stderr().strip().splitlines()[-5:]
         raise TargetError("\n  ".join([f"{self.command}: {problem}", *last]))
-
-    def _clean(self) -> None:
-        self._output.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def spawn(command: str, *, timeout: float = 10.0) -> Process:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from vfio_user_proto import capabilities, unix, wire
-from vfio_user_proto.errors import DecodeError, RemoteProtocolError, TransportError
+from vfio_user_proto.errors import DecodeError, DescriptorError, RemoteProtocolError, TransportError
 from vfio_user_proto.loop import GONE, READABLE, WRITABLE, Loop
-from vfio_user_proto.messages import Command, VersionRequest
+from vfio_user_proto.messages import VersionRequest
+from vfio_user_proto.spare import NO_ROOM, Spare
 
 # Bytes of the largest message that is collected; what claims to be larger is passed as it comes.
 LARGEST: Final = 64 << 20
@@ -39,8 +40,9 @@ class Passed(NamedTuple):
 class Proxy:
     """Serves clients with connections to a server, which ``connect`` makes.
 
-    ``passed`` gets all that goes by, in its order. ``told`` gets a sentence when a connection cannot be made or breaks.
-    Everything is for the thread that calls ``run``, except ``stop``.
+    ``passed`` gets all that goes by, in its order. ``told`` gets a sentence when a connection cannot be made or breaks, or a
+    client is turned away because there is no descriptor left for it; the other connections go on. Everything is for the
+    thread that calls ``run``, except ``stop``.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Proxy:
         self._connect = connect
         self._listeners: list[socket.socket] = []
         self._links: list[_Link] = []
+        self._spare = Spare()
         self._sockets = 0
-        self._left = 0  # clients that have gone
+        self.turned_away = 0  # clients that could not be connected to the server
+        self._left = 0  # clients that have gone, those that were turned away among them
 
     def listen(self, sock: socket.socket) -> None:
         """Accept clients on a listening socket, which stays the caller's."""
@@ -64,7 +68,7 @@ class Proxy:
     def run(self, *, once: bool = False) -> None:
         """Pass on until ``stop`` is called; with ``once`` until a client has left.
 
-        Raises TransportError where there are no descriptors left for a further client, and what ``passed`` raises.
+        Raises TransportError where a listener cannot be used, and what ``passed`` raises.
         """
         while not self.loop.stopped and not (once and self._left):
             self.loop.turn()
@@ -83,6 +87,7 @@ class Proxy:
             link.close()
         for listener in self._listeners:
             self.loop.forget(listener.fileno())
+        self._spare.close()
         self.loop.close()
 
     def join(self, client: unix.Stream, server: unix.Stream, *, twin: bool = False) -> None:
@@ -96,19 +101,27 @@ class Proxy:
         except BlockingIOError:
             return
         except OSError as problem:
-            raise TransportError(f"no further client can be accepted: {problem.strerror}") from None
+            if problem.errno not in NO_ROOM:
+                raise TransportError(f"no client can be accepted: {problem.strerror}") from None
+            if self._spare.turn_away(listener):
+                self._turned_away(str(problem.strerror))
+            return
         try:
             server = self._connect()
         except TransportError as problem:
-            self.told(str(problem))
+            self._turned_away(str(problem))
             client.close()
-            self._left += 1
         else:
             self.join(client, server)
 
+    def _turned_away(self, why: str) -> None:
+        self.told(f"a client was turned away: {why}")
+        self.turned_away += 1
+        self._left += 1
+
 
 class _Link:
-    """Two sockets that are joined."""
+    """Two sockets that are joined; ``number`` is ``Passed.socket``, ``twin`` whether it is one of twin-socket mode."""
 
     def __init__(self, proxy: Proxy, client: unix.Stream, server: unix.Stream, number: int, twin: bool) -> None:
         self.proxy, self.number, self.twin = proxy, number, twin
@@ -132,12 +145,19 @@ class _Link:
             self.proxy.join(ours, server, twin=True)
 
     def settle(self) -> None:
-        """See whether it is over: nobody sends any more, or somebody is gone, and what was sent has arrived."""
+        """Find out whether it is over: nobody sends any more, or somebody is gone, and what was sent has arrived."""
         ends = (self.client, self.server)
         done = all(end.silent and not end.queue for end in ends)
-        self.over = done or any(end.silent and end.gone and not end.other.queue for end in ends)
+        self.over = self.over or done or any(end.silent and end.gone and not end.other.queue for end in ends)
+
+    def give_up(self, why: str) -> None:
+        """What was sent cannot be passed on as it was: the end for both sides."""
+        if not self.over:
+            self.over = True
+            self.proxy.told(f"socket {self.number} is closed: {why}")
 
     def close(self) -> None:
+        """Close both sockets; what was not sent is dropped."""
         self.over = True
         self.client.close()
         self.server.close()
@@ -163,7 +183,7 @@ class _End:
 
     def put(self, data: bytes | bytearray, fds: list[int]) -> None:
         """Send, as soon as there is room. The descriptors are ours."""
-        if self.gone:
+        if self.gone or self._link.over:
             unix.close_all(fds)
             return
         self.queue.append((memoryview(data), fds))
@@ -186,8 +206,7 @@ class _End:
             if events & (READABLE | GONE) and not self.silent:
                 self._read()
         except (RemoteProtocolError, TransportError) as problem:
-            self._link.proxy.told(str(problem))
-            self._fall_silent()
+            self._link.give_up(str(problem))
         if events & GONE and self.silent:
             self._lose()
         self._watch()
@@ -199,6 +218,9 @@ class _End:
             data, fds = self.queue[0]
             try:
                 sent = self._stream.write(data, fds, wait=False)
+            except DescriptorError as problem:
+                self._link.give_up(str(problem))
+                return
             except TransportError:  # what it sent before can still be read
                 self._lose()
                 return
@@ -215,6 +237,8 @@ class _End:
 
     def _read(self) -> None:
         for _ in range(_BURST):
+            if self._link.over:
+                return
             got = self._stream.read(self._missing if self._framed else _CHUNK, wait=False)
             if got is None:
                 return
@@ -224,6 +248,7 @@ class _End:
             self._take(*got)
 
     def _take(self, data: bytes, fds: list[int]) -> None:
+        """Collect what was read until the message is whole; what is no message is passed on as it comes."""
         if fds or not self._pieces:
             self._pieces.append((bytearray(data), fds))
         else:
@@ -266,6 +291,7 @@ class _End:
             self._lose()
 
     def _lose(self) -> None:
+        """It takes nothing more."""
         self.gone = True
         self._drop()
 
@@ -292,15 +318,12 @@ class _End:
 
 
 def _twin_index(data: bytes) -> int | None:
-    """Which descriptor of this message is the socket of twin-socket mode, if any."""
-    header = wire.decode_header(data) if len(data) >= wire.HEADER_SIZE else None
-    if header is None or header.command != Command.VERSION or int(header.flags) & 0x2F != 1:
-        return None
+    """Which descriptor of this message is the socket of twin-socket mode, if it is a reply to VERSION that brings one."""
     try:
-        payload = wire.decode(data).payload
-        if not isinstance(payload, VersionRequest):
+        message = wire.decode(data)
+        if not message.is_reply or not isinstance(message.payload, VersionRequest):
             return None
-        peer = capabilities.parse(payload.version_data)
+        peer = capabilities.parse(message.payload.version_data)
     except DecodeError:
         return None
     return peer.twin_socket_fd_index if peer.twin_socket else None

@@ -2,7 +2,7 @@
 
 Regions: BAR0, 4 KiB of registers and scratch RAM; BAR2, 16 KiB in a memfd, of which the areas 0x1000-0x1fff and
 0x3000-0x3fff can be mapped; BAR3, 16 I/O ports, BAR4 and BAR5, 4 KiB each, doorbells and windows that are also reached
-through descriptors; 7, configuration space; 9, 2 MiB of RAM of a device-specific type. Interrupts: 1 INTx, 1 MSI, 4 MSI-X,
+through descriptors; 7, configuration space; 9, 2 MiB of RAM of a device-specific type. Interrupts: 1 INTx, 2 MSI, 4 MSI-X,
 1 ERR, 1 REQ. It migrates, with PRE_COPY: the contents of these regions are its state. At rest it keeps what is written to it,
 but a DMA fails with EBUSY and no interrupt is raised.
 
@@ -53,6 +53,7 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import mmap
 import os
 import sys
 import zlib
@@ -121,7 +122,7 @@ class TestDevice(Device):
             bars={0: 4096, 2: BAR2_SIZE, 4: 4096, 5: 4096},
             ports={3: 16},
             interrupt_pin=1,
-            capabilities=[msix(4, bar=0, table=MSIX_TABLE, pending=MSIX_PENDING), msi(1)],
+            capabilities=[msix(4, bar=0, table=MSIX_TABLE, pending=MSIX_PENDING), msi(2)],
         )
         with contextlib.ExitStack() as opened:
             self._open(opened)
@@ -140,7 +141,7 @@ class TestDevice(Device):
             },
             irqs={
                 INTX: Irq(1, IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE | IrqInfoFlags.AUTOMASKED),
-                MSI: Irq(1, IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE),
+                MSI: Irq(2, IrqInfoFlags.EVENTFD | IrqInfoFlags.NORESIZE),
                 MSIX: Irq(4, IrqInfoFlags.EVENTFD | IrqInfoFlags.MASKABLE),
                 ERR: Irq(1),
                 REQ: Irq(1),
@@ -169,8 +170,7 @@ class TestDevice(Device):
             return os.pread(self.memory_fd, count, offset)
         if index in self._windows:
             return bytes(self._windows[index][offset : offset + count])
-        with memoryview(self._bar0 if index == BAR0 else self._ram) as memory:
-            return bytes(memory[offset : offset + count])
+        return bytes(memoryview(self._bar0 if index == BAR0 else self._ram)[offset : offset + count])
 
     def region_write(self, index: int, offset: int, data: bytes) -> None:
         if index == CONFIG:
@@ -186,7 +186,8 @@ class TestDevice(Device):
 
     def reset(self) -> None:
         self.config.reset()
-        self._bar0, self._ram = bytearray(4096), bytearray(RAM_SIZE)
+        self._bar0 = bytearray(4096)
+        self._ram = mmap.mmap(-1, RAM_SIZE)  # of the kernel's, which takes no memory for pages that nobody has written
         for windows in self._windows.values():
             windows[:] = _AT_START[: len(windows)]
         self._bar0[:4] = IDENTITY
@@ -202,7 +203,7 @@ class TestDevice(Device):
         return b"".join((self._bar0, config, bar2, self._ram, *self._windows.values()))
 
     def load(self, state: bytes) -> None:
-        memories = (self._ram, *self._windows.values())
+        memories: Sequence[mmap.mmap | bytearray] = (self._ram, *self._windows.values())
         sizes = (4096, self.config.size, BAR2_SIZE, *map(len, memories))
         if len(state) != sum(sizes) or state[:4] != IDENTITY:
             raise ValueError("no state of a test device")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from vfio_user_proto.client import Client
-from vfio_user_proto.device import IoFds
 from vfio_user_proto.devices.doorbell import MAGIC, NO_VALUE, PLACES, SEEN, SEEN_SIZE, SIZES, Path, Seen
 from vfio_user_proto.devices.pci import BAR0, BAR2, BAR4
 from vfio_user_proto.drafts.ioregionfd import KvmCapability
@@ -176,9 +175,8 @@ def _check_device(client: Client) -> None:
 def _place(client: Client, bus: GuestBus) -> None:
     for region, address in _ADDRESSES.items():
         with client.region_io_fds(region, SIZES[region]) as found:
-            io_fds = IoFds(found.sub_regions, tuple(fd.fileno() for fd in found.fds))
             space = Space.PORTS if region in _PORTS else Space.MEMORY
-            bus.place(region, SIZES[region], address, space=space, io_fds=io_fds)
+            bus.place(region, SIZES[region], address, space=space, io_fds=found.io_fds)
     bus.place(BAR0, SIZES[BAR0], _POSTED, posted=True)
 
 

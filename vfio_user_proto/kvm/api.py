@@ -28,6 +28,8 @@ API_VERSION: Final = 12
 _TSS: Final = 0x7FF00000
 _NO_FD: Final = 0xFFFFFFFF
 _decode_run: Final = wire.plan_of(KvmRun).decode
+_ioctl: Final = ctypes.CDLL(None, use_errno=True).ioctl
+_ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong)
 
 
 def why_not() -> str:
@@ -48,11 +50,18 @@ def call(fd: int, what: KvmCall | ioregionfd.KvmCall, argument: int | bytes | by
     if fd < 0:
         raise KvmError(f"{what.document_name}: the machine is closed", errno.EBADF)
     try:
-        result = fcntl.ioctl(fd, int(what.notes[0], 16), argument)
+        result = fcntl.ioctl(fd, _number(what), argument)
     except OSError as problem:
-        code = problem.errno or 0
-        raise KvmError(f"{what.document_name}: {os.strerror(code)}", code) from None
+        raise _failed(what, problem.errno or 0) from None
     return result if isinstance(result, int) else 0
+
+
+def _number(what: KvmCall | ioregionfd.KvmCall) -> int:
+    return int(what.notes[0], 16)
+
+
+def _failed(what: KvmCall | ioregionfd.KvmCall, code: int) -> KvmError:
+    return KvmError(f"{what.document_name}: {os.strerror(code)}", code)
 
 
 class Mapping(Closing):
@@ -296,11 +305,9 @@ class Vcpu(Closing):
         self.shared[at] = 0
 
     def _enter(self) -> bool:
-        """One KVM_RUN; False where it was interrupted."""
-        try:
-            call(self._fd, KvmCall.RUN)
-        except KvmError as problem:
-            if problem.errno == errno.EINTR:
-                return False
-            raise
-        return True
+        """One KVM_RUN; False where it was interrupted, after which Python's own ioctl may begin it again by itself."""
+        if not _ioctl(self._fd, _number(KvmCall.RUN), 0):
+            return True
+        if (code := ctypes.get_errno()) != errno.EINTR:
+            raise _failed(KvmCall.RUN, code)
+        return False

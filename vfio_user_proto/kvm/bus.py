@@ -3,15 +3,18 @@
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
+from vfio_user_proto import unix
 from vfio_user_proto.closing import Closing
-from vfio_user_proto.device import IoFds
+from vfio_user_proto.device import IoFds, descriptors_of, shadow_of
+from vfio_user_proto.errors import TransportError
 from vfio_user_proto.kvm.ioregion import SIZES, IoregionSocket
 from vfio_user_proto.kvm.kick import Kick, Shadow
-from vfio_user_proto.kvm.records import check, match_of, shadow_of, why_unusable
+from vfio_user_proto.kvm.records import check, match_of, why_unusable
 from vfio_user_proto.messages import IoregionfdSubRegion, IoregionFlags, SubRegion
 
 NO_IO_FDS: Final = IoFds((), ())
@@ -56,7 +59,10 @@ class Kernel(Protocol):
     """Whoever may serve a sub-region instead of the bus: ``InKernel`` for KVM."""
 
     def take(self, space: Space, address: int, sub_region: SubRegion, fd: int, shadow: int | None) -> str:
-        """Serve the sub-region, which begins at ``address``: returns "", or why not."""
+        """Serve the sub-region, which begins at ``address``: returns "", or why not.
+
+        ``fd`` and ``shadow`` stay open until ``release``.
+        """
 
     def release(self) -> None:
         """Serve none of them any more."""
@@ -122,7 +128,7 @@ class GuestBus(Closing):
         self._server, self._kernel, self._timeout = server, kernel, timeout
         self._lock = threading.Lock()
         self._windows: list[_Window] = []
-        self._kicks: list[Kick | Shadow] = []
+        self._fds: list[int] = []  # copies
         self._sockets: dict[int, IoregionSocket] = {}
 
     def place(
@@ -137,16 +143,18 @@ class GuestBus(Closing):
     ) -> None:
         """Put ``size`` bytes of a region at ``address``, and use the descriptors of its sub-regions.
 
-        ``io_fds`` are checked records (``client.region_io_fds``); the descriptors stay the caller's, and may be closed
-        afterwards. ``posted`` stores do not wait for a reply where they go as messages. Raises ValueError where something is
-        at the address already, and RemoteProtocolError, with nothing placed, for records that contradict each other or are
-        not what their descriptors are.
+        ``io_fds`` are checked records (``io_fds`` of what the client's ``region_io_fds`` gives); the descriptors stay the
+        caller's, and may be closed afterwards. ``posted`` stores do not wait for a reply where they go as messages.
+
+        Raises, with nothing placed, ValueError where something is at the address already, RemoteProtocolError for records that
+        contradict each other or are not what their descriptors are, and TransportError where these cannot be copied.
         """
         if any(w.space == space and address < w.address + w.size and w.address < address + size for w in self._windows):
             raise ValueError(f"something is at {address:#x} already")
         check(io_fds, size, ports=space is Space.PORTS)
         window = _Window(space, address, size, region, posted)
-        self.wirings.extend(self._wire(window, entry, io_fds) for entry in io_fds.sub_regions)
+        fds = self._copies(io_fds)
+        self.wirings.extend(self._wire(window, entry, fds) for entry in io_fds.sub_regions)
         self._windows.append(window)
 
     def store(self, space: Space, address: int, data: bytes) -> None:
@@ -182,12 +190,11 @@ class GuestBus(Closing):
         """Let the kernel serve nothing more, and close the bus's copies of the descriptors."""
         if self._kernel is not None:
             self._kernel.release()
-        for kick in self._kicks:
-            kick.close()
         for socket in self._sockets.values():
             socket.close()
+        unix.close_all(self._fds)
         self._windows.clear()
-        self._kicks.clear()
+        self._fds.clear()
         self._sockets.clear()
 
     def _find(self, space: Space, address: int, size: int) -> _Window | None:
@@ -196,13 +203,26 @@ class GuestBus(Closing):
                 return window
         return None
 
-    def _wire(self, window: _Window, entry: SubRegion, io_fds: IoFds) -> Wiring:
+    def _copies(self, io_fds: IoFds) -> dict[int, int]:
+        """Copies of the descriptors that are used, by their numbers in the records; they are closed with the bus."""
+        usable = (entry for entry in io_fds.sub_regions if not why_unusable(entry))
+        copies: dict[int, int] = {}
+        try:
+            for number in {number for entry in usable for number in descriptors_of(entry)}:
+                copies[number] = os.dup(io_fds.fds[number])
+        except OSError as problem:
+            unix.close_all(copies.values())
+            raise TransportError(f"no copy of a sub-region's descriptor can be made: {problem.strerror}") from None
+        self._fds += copies.values()
+        return copies
+
+    def _wire(self, window: _Window, entry: SubRegion, fds: Mapping[int, int]) -> Wiring:
         """Use one sub-region's descriptor: in the kernel, else here, else not at all."""
         reason = why_unusable(entry)
         if reason:
             return Wiring(window.region, entry, Via.MESSAGE, reason)
-        fd, shadow = io_fds.fds[entry.fd_index], shadow_of(entry)
-        memory = None if shadow is None else io_fds.fds[shadow.shadow_mem_fd_index]
+        fd, shadow = fds[entry.fd_index], shadow_of(entry)
+        memory = None if shadow is None else fds[shadow.shadow_mem_fd_index]
         if self._kernel is not None:
             reason = self._kernel.take(window.space, window.address + entry.offset, entry, fd, memory)
             if not reason:
@@ -213,10 +233,8 @@ class GuestBus(Closing):
             window.registers.append(registers)
         else:
             doorbell = _Doorbell(entry.size, match_of(entry), Kick(fd))
-            self._kicks.append(doorbell.kick)
             if shadow is not None and memory is not None:
                 doorbell.shadow = Shadow(memory, shadow.shadow_offset, entry.size or 8)
-                self._kicks.append(doorbell.shadow)
             window.doorbells.setdefault(entry.offset, []).append(doorbell)
         return Wiring(window.region, entry, Via.BUS, reason)
 

@@ -1,15 +1,15 @@
 """KVM as the one who serves sub-regions, so that the accesses to them do not leave the kernel."""
 
 import contextlib
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from vfio_user_proto.device import shadow_of
 from vfio_user_proto.errors import KvmError
 from vfio_user_proto.kvm.api import Vm
 from vfio_user_proto.kvm.bus import Space
-from vfio_user_proto.kvm.records import match_of, shadow_of
+from vfio_user_proto.kvm.records import match_of
 from vfio_user_proto.messages import IoregionfdSubRegion, IoregionFlags, SubRegion
 
 
@@ -21,7 +21,7 @@ class InKernel:
 
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
-        self._ioeventfds: list[tuple[int, Callable[..., None]]] = []
+        self._ioeventfds: list[Callable[..., None]] = []
         self.commits_writes: Final = vm.commits_writes()
         self.has_ioregions: Final = vm.has_ioregions()
 
@@ -49,19 +49,12 @@ class InKernel:
 
     def release(self) -> None:
         """See ``bus.Kernel``; shadow memory and ioregionfds stay with the virtual machine, their series have no way back."""
-        for fd, remove in self._ioeventfds:
+        for same in self._ioeventfds:
             with contextlib.suppress(KvmError):  # the machine is closed: that has removed them
-                remove(remove=True)
-            os.close(fd)
+                same(remove=True)
         self._ioeventfds.clear()
 
     def _set_ioeventfd(self, fd: int, address: int, *, size: int, port: bool, match: int | None) -> None:
-        """Keeps a copy of ``fd``: without it nothing can be removed."""
-        copy = os.dup(fd)
-        same = partial(self._vm.set_ioeventfd, copy, address, size=size, port=port, match=match)
-        try:
-            same()
-        except KvmError:
-            os.close(copy)
-            raise
-        self._ioeventfds.append((copy, same))
+        same = partial(self._vm.set_ioeventfd, fd, address, size=size, port=port, match=match)
+        same()
+        self._ioeventfds.append(same)

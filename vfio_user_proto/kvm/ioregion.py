@@ -1,6 +1,5 @@
 """KVM's end of an ioregionfd in user space: commands out, responses in, one cycle at a time (spec/ioregionfd.rst)."""
 
-import os
 import select
 import socket
 import sys
@@ -27,11 +26,11 @@ class IoregionSocket:
     """
 
     def __init__(self, fd: int, timeout: float | None) -> None:
-        """A copy of ``fd`` is used, which must be a socket.
+        """``fd`` must be a socket, and stays the caller's.
 
         Whoever made it can change its flags and options at any time: no call here waits, poll does.
         """
-        self._socket = socket.socket(fileno=os.dup(fd))
+        self._socket = socket.socket(fileno=fd)
         self._timeout = timeout
         self._lock = threading.Lock()
         self._broken = ""
@@ -57,7 +56,8 @@ class IoregionSocket:
         self._cycle(command, waits=not posted)
 
     def close(self) -> None:
-        self._socket.close()
+        """Use the descriptor no more."""
+        self._socket.detach()
 
     def _cycle(self, command: IoregionfdCmd, *, waits: bool) -> IoregionfdResp:
         with self._lock:

@@ -7,29 +7,24 @@ from vfio_user_proto.errors import RemoteProtocolError
 
 
 class Kick:
-    """An eventfd to signal."""
+    """An eventfd to signal, which stays the caller's."""
 
     def __init__(self, fd: int) -> None:
-        """A copy of ``fd`` is used."""
-        self._fd = os.dup(fd)
+        self._fd = fd
 
     def signal(self) -> None:
         """Add 1; as in the kernel that never waits, and a counter that is full stays full."""
         eventfds.signal(self._fd)
 
-    def close(self) -> None:
-        os.close(self._fd)
-
 
 class Shadow:
     """``size`` bytes of a file that the server shares, from ``offset`` on: where it looks for the value of a store.
 
-    The file is written, never mapped: its owner may make it shorter at any time.
+    The file is written, never mapped: its owner may make it shorter at any time. The descriptor stays the caller's.
     """
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
-        """A copy of ``fd`` is used."""
-        self._fd, self._offset, self._end = os.dup(fd), offset, offset + size
+        self._fd, self._offset, self._end = fd, offset, offset + size
 
     def store(self, data: bytes) -> None:
         """Put ``data`` there. Raises RemoteProtocolError where the file does not take it."""
@@ -39,6 +34,3 @@ class Shadow:
             os.pwrite(self._fd, data, self._offset)
         except OSError as problem:
             raise RemoteProtocolError(f"the shadow memory cannot be written: {problem.strerror}") from None
-
-    def close(self) -> None:
-        os.close(self._fd)

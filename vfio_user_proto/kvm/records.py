@@ -6,28 +6,14 @@ from itertools import combinations
 from typing import Final
 
 from vfio_user_proto import unix
-from vfio_user_proto.device import IoFds
+from vfio_user_proto.device import IoFds, shadow_of
 from vfio_user_proto.errors import RemoteProtocolError
-from vfio_user_proto.messages import (
-    IoeventfdFlags,
-    IoFdType,
-    IoregionfdSubRegion,
-    IoregionFlags,
-    ShadowIoeventfdSubRegion,
-    SubRegion,
-)
+from vfio_user_proto.messages import IoeventfdFlags, IoregionfdSubRegion, IoregionFlags, SubRegion
 
 _KNOWN: Final = IoeventfdFlags.DATAMATCH | IoeventfdFlags.PIO
 _KNOWN_OF_IOREGION: Final = IoregionFlags.PIO | IoregionFlags.POSTED_WRITES
 # Each record is compared with each other one, and KVM has room for no more devices on its buses (NR_IOBUS_DEVS).
 MOST: Final = 1000
-
-
-def shadow_of(entry: SubRegion) -> ShadowIoeventfdSubRegion | None:
-    """The record, if it has shadow memory: one of 48 bytes that is an ordinary ioeventfd has the same layout."""
-    if isinstance(entry, ShadowIoeventfdSubRegion) and entry.type == IoFdType.IOEVENTFD_SHADOW:
-        return entry
-    return None
 
 
 def match_of(entry: SubRegion) -> int | None:

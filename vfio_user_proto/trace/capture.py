@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from vfio_user_proto.errors import UsageError
 
-# The name that marks the first line of an evidence file; its value is the version of the format.
+# The name that marks the first line of an evidence file, and its value, the version of the format.
 EVIDENCE: Final = "vfio-user-evidence"
+FORMAT: Final = 1
 # Seconds that no clock has reached; the microseconds of earlier times fit into 8 bytes.
 LATEST: Final = 1e12
 
