@@ -1,16 +1,23 @@
-# What every test shares: repeatable hypothesis runs, and the count of open descriptors.
+# What every test shares: repeatable hypothesis runs, SIGINT that interrupts, and the count of open descriptors.
 import os
+import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vfio_user_proto.specdoc import reader
+
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )
 settings.load_profile("repeatable")
+# In the background of a shell SIGINT is ignored, also by the programs that are started there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
+read_text = cache(reader.read_text)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -31,6 +38,12 @@ def no_leak() -> Iterator[None]:
     before = open_descriptors()
     yield
     assert open_descriptors() == before
+
+
+@pytest.fixture
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the same text again gets the same document, which nothing can change: to read one takes half a second."""
+    monkeypatch.setattr(reader, "read_text", read_text)
 
 
 @pytest.fixture

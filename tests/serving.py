@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import os
+import resource
 import select
 import tempfile
 import threading
@@ -203,6 +204,22 @@ def memfd(size: int, flags: int = 0) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def room_for(count: int) -> Iterator[None]:
+    """Inside, the process can open ``count`` more descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as taken:
+        for _ in range(count):
+            taken.callback(os.close, os.dup(0))
+        limit = os.dup(0)
+        os.close(limit)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def rung(fd: int) -> int:

@@ -75,14 +75,15 @@ def test_captured_traffic_and_evidence(tmp_path: Path, capsys: Capfd) -> None:
     trace.write_capture(
         path,
         trace.Capture(
-            {"vfio-user-evidence": 1, "case": "a/b"},
+            {"vfio-user-evidence": 1, "case": "a/b", "stderr": "first\n\033[31msecond"},
             (trace.Captured("client", MAP, (fd,), 0.5), trace.Captured("server", RESET, 2)),
         ),
     )
 
     assert cli.main(["decode", str(path)]) == 0
     assert capsys.readouterr().out == (
-        f'{path}:1: evidence, {{"vfio-user-evidence": 1, "case": "a/b"}}\n'
+        f"{path}:1: evidence\n  vfio-user-evidence  1\n  case                a/b\n"
+        "  stderr              first\n                      \\x1b[31msecond\n\n"
         f"{path}:2: from client, 1 descriptor, {json.dumps(fd)}, after 0.5 s\n{trace.describe(MAP)}\n\n"
         f"{path}:3: from server, 2 descriptors\n{trace.describe(RESET)}\n"
     )

@@ -144,15 +144,11 @@ def test_info_of_a_server_that_is_started(arguments: list[str], capsys: Capfd) -
     assert "PCI           5646:5444, class ff0000 (unassigned), revision 00" in capsys.readouterr().out.splitlines()
 
 
-def test_info_as_json(tmp_path: Path, capsys: Capfd) -> None:
-    file = tmp_path / "offer.json"
+def test_info_as_json(capsys: Capfd) -> None:
     with Serving(Card) as serving:
         assert cli.main(["info", "--socket", serving.path, "--json"]) == 0
         offer = json.loads(capsys.readouterr().out)
-        assert cli.main(["info", "--json", str(file), "--socket", serving.path]) == 0
 
-    assert json.loads(file.read_text()) == offer
-    assert capsys.readouterr().out == ""
     assert set(offer) == {
         "version", "capabilities", "device", "regions", "irqs", "features", "config", "pci", "problems",
     }  # fmt: skip
@@ -211,8 +207,8 @@ def test_what_was_found_before_the_end_is_printed(tmp_path: Path, capsys: Capfd)
     with listening(path, answer=answer):
         assert cli.main(["info", "--socket", str(path)]) == 3
     output = capsys.readouterr()
-    ended = "the connection has ended: the server closed it before it answered VFIO_USER_DEVICE_GET_IRQ_INFO"
-    assert f"  1  MSI     ! {ended}" in output.out.splitlines()
+    ended = "the connection has ended before VFIO_USER_DEVICE_GET_IRQ_INFO was done: the server closed it"
+    assert output.out.endswith(f"  0  INTx    ! {ended}\n  1  MSI     not asked any more\n")
     assert output.err == f"vfio-user: {path}: {ended}\n"
 
 
@@ -240,7 +236,7 @@ def test_a_server_that_dies_is_told_with_its_end(capsys: Capfd) -> None:
     )
     assert cli.main(["info", "--spawn", f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} {{socket}}"]) == 3
     error = capsys.readouterr().err
-    assert "the server closed it before it answered VFIO_USER_VERSION (killed by SIGSEGV)" in error
+    assert "before VFIO_USER_VERSION was done: the server closed it (killed by SIGSEGV)" in error
     assert error.count("\n") == 1
 
 
@@ -281,13 +277,7 @@ def test_wrong_options(arguments: list[str], capsys: Capfd) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["info", *arguments])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: vfio-user info")
-
-
-def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: Capfd) -> None:
-    with Serving() as serving:
-        assert cli.main(["info", "--socket", serving.path, "--json", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"vfio-user: {tmp_path}: Is a directory\n"
+    assert capsys.readouterr().err.endswith("; see vfio-user info --help\n")
 
 
 # call
@@ -339,7 +329,7 @@ def test_a_malformed_reply_is_shown_and_is_status_1(tmp_path: Path, capsys: Capf
         (["DEVICE_RESETT"], "'DEVICE_RESETT' is no name of Command; did you mean DEVICE_RESET?"),
         (["DMA_MAP", "{"], "the payload is not JSON: Expecting property name enclosed in double quotes"),
         (["DMA_MAP", '{"adress": 1}'], "adress: no such field; did you mean address?"),
-        (["DMA_MAP", "5"], "DmaMapRequest: not an object"),
+        (["DMA_MAP", "5"], "the payload is not a JSON object"),
         (["DEVICE_RESET", '{"x": 1}'], "DEVICE_RESET has no payload"),
         (["DMA_READ"], "VFIO_USER_DMA_READ is not for the client to send"),
         (["65536"], "Header.command at byte 2: 65536 does not fit into 2 bytes"),

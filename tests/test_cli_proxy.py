@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from capture_files import packets
+from commands import VFIO_USER, vfio_user
 from serving import read_exactly
-from test_cli_serve import VFIO_USER, run
-from test_export_pcapng import packets
 
 from vfio_user_proto import unix, wire
 from vfio_user_proto.client import Client
@@ -31,6 +31,9 @@ def proxy(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
             assert process.stderr.readline() == "listening on socket\n"
             yield process
         finally:
+            process.terminate()  # as its user does: it ends the server that it has started
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
             process.kill()
 
 
@@ -55,7 +58,7 @@ def test_a_session_is_recorded_for_decode_and_for_wireshark_and_printed(tmp_path
     assert [data[:2] for _, _, data, _ in recorded] == [b"\0\0", b"\1\1", b"\0\0", b"\1\0", b"\0\0", b"\1\1"]
     assert out.startswith("socket 0: from client, after ")
     assert out.count("VFIO_USER_DEVICE_GET_REGION_INFO reply") == 2
-    decoded = run("decode", "a.jsonl", cwd=tmp_path)
+    decoded = vfio_user("decode", "a.jsonl", cwd=tmp_path)
     assert decoded.returncode == 0
     assert '{"kind": "memfd", "size": 16384}' in decoded.stdout
 
@@ -72,8 +75,10 @@ def test_it_serves_until_a_signal_and_the_file_can_be_read_meanwhile(tmp_path: P
 
 def test_a_server_of_a_path_and_one_that_is_started(tmp_path: Path) -> None:
     server = f"{sys.executable} -m vfio_user_proto serve --socket-path {{socket}} --device minimal"
-    with proxy(tmp_path, "--spawn", server), Client.connect(tmp_path / "socket") as client:
+    with proxy(tmp_path, "--spawn", server) as process, Client.connect(tmp_path / "socket") as client:
         assert client.irq_info(2).count == 1
+        (started,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert not Path(f"/proc/{started}").exists()
     with unix.listen(tmp_path / "server") as listener, proxy(tmp_path, "--socket", "server"):
         client_end = unix.connect(tmp_path / "socket")
         server_end = unix.Stream(listener.accept()[0])
@@ -85,13 +90,14 @@ def test_a_server_of_a_path_and_one_that_is_started(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
+    nowhere = "nowhere: No such file or directory"
     with proxy(tmp_path, "--socket", "nowhere", "--once") as process:
         stream = unix.connect(tmp_path / "socket")
         stream.set_timeout(10)
         assert stream.read(1) == (b"", [])
         stream.close()
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (3, "", "vfio-user: nowhere: No such file or directory\n")
+    assert (process.returncode, out, err) == (3, "", f"vfio-user: a client was turned away: {nowhere}\n")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ def test_a_server_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> N
 def test_what_cannot_be_used_is_said_in_one_sentence(
     tmp_path: Path, arguments: list[str], status: int, sentence: str
 ) -> None:
-    end = run("proxy", "--listen", "socket", *arguments, cwd=tmp_path)
+    end = vfio_user("proxy", "--listen", "socket", *arguments, cwd=tmp_path)
     assert (end.returncode, end.stdout) == (status, "")
     assert end.stderr.startswith(f"vfio-user: {sentence}")
     assert "Traceback" not in end.stderr
@@ -138,7 +144,7 @@ def test_a_capture_becomes_a_file_for_wireshark(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    end = run("decode", "a.jsonl", "--pcapng", "a.pcapng", cwd=tmp_path)
+    end = vfio_user("decode", "a.jsonl", "--pcapng", "a.pcapng", cwd=tmp_path)
     assert (end.returncode, end.stdout, end.stderr) == (0, "", "a.pcapng: 2 messages\n")
     first, second = packets((tmp_path / "a.pcapng").read_bytes())
     assert first[0] == 1_500_000
@@ -148,16 +154,16 @@ def test_a_capture_becomes_a_file_for_wireshark(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"from": "nobody"}\n')
-    end = run("decode", "a.jsonl", "--pcapng", "a.pcapng", cwd=tmp_path)
+    end = vfio_user("decode", "a.jsonl", "--pcapng", "a.pcapng", cwd=tmp_path)
     assert end.returncode == 2
     assert end.stderr.startswith('vfio-user: a.jsonl:1: "from" is neither')
-    end = run("decode", "--pcapng", "a.pcapng", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    end = vfio_user("decode", "--pcapng", "a.pcapng", cwd=tmp_path)
     assert (end.returncode, end.stderr) == (2, "vfio-user: nothing to decode: the input is empty\n")
     assert not (tmp_path / "a.pcapng").exists()
     (tmp_path / "b.jsonl").write_text(json.dumps({"from": "client", "hex": "00", "t": 1e300}) + "\n")
-    end = run("decode", "b.jsonl", "--pcapng", "b.pcapng", cwd=tmp_path)
+    end = vfio_user("decode", "b.jsonl", "--pcapng", "b.pcapng", cwd=tmp_path)
     assert (end.returncode, end.stderr) == (2, 'vfio-user: b.jsonl:1: "t" is not a number of seconds\n')
-    end = run("decode", "00", "--draft", "region-io-fds-rfc", "--pcapng", "b.pcapng", cwd=tmp_path)
+    end = vfio_user("decode", "00", "--draft", "region-io-fds-rfc", "--pcapng", "b.pcapng", cwd=tmp_path)
     assert (end.returncode, end.stderr.count("\n")) == (2, 1)
-    end = run("decode", "00", "--pcapng", "/no/such/folder", cwd=tmp_path)
+    end = vfio_user("decode", "00", "--pcapng", "/no/such/folder", cwd=tmp_path)
     assert (end.returncode, end.stderr) == (2, "vfio-user: /no/such/folder: No such file or directory\n")

@@ -1,35 +1,10 @@
 """Capture files: blocks of whole words that say their own length, and packets with their sender, time and true size."""
 
 import struct
-from collections.abc import Iterator
+
+from capture_files import blocks, packets
 
 from vfio_user_proto.export.pcapng import LINKTYPE_USER0, LONGEST, Packet, write
-
-
-def blocks(file: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and body of each block."""
-    at = 0
-    while at < len(file):
-        kind, size = struct.unpack_from("=II", file, at)
-        assert size % 4 == 0
-        assert struct.unpack_from("=I", file, at + size - 4) == (size,)
-        yield kind, file[at + 8 : at + size - 4]
-        at += size
-    assert at == len(file)
-
-
-def packets(file: bytes) -> Iterator[tuple[int, int, bytes, dict[int, bytes]]]:
-    """Microseconds, true size, bytes and options of each packet."""
-    for kind, body in blocks(file):
-        if kind == 6:
-            _, high, low, there, size = struct.unpack_from("=IIIII", body)
-            at, options = 20 + there + -there % 4, {}
-            while at < len(body):
-                code, length = struct.unpack_from("=HH", body, at)
-                options[code] = body[at + 4 : at + 4 + length]
-                at += 4 + length + -length % 4
-            assert list(options)[-1] == 0
-            yield high << 32 | low, size, body[20 : 20 + there], options
 
 
 def test_a_file_begins_with_a_section_and_one_interface() -> None:

@@ -18,6 +18,7 @@ from vfio_user_proto.specdoc.layout import WIDTH, Group, Text, flat, lines
 from vfio_user_proto.specdoc.python import python
 from vfio_user_proto.specdoc.reader import read_text
 
+pytestmark = pytest.mark.usefixtures("read_once")
 RUFF = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
 needs_ruff = pytest.mark.skipif(RUFF is None, reason="needs ruff")
 

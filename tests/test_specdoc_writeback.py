@@ -2,12 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from commands import VFIO_USER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spec_text import REVISIONS, layout, needs_shared, published, section, simple
@@ -21,6 +21,7 @@ from vfio_user_proto.specdoc.specs import BitSpec, Document, FieldSpec, LayoutSp
 from vfio_user_proto.specdoc.tables import files
 from vfio_user_proto.specdoc.writeback import renewed
 
+pytestmark = pytest.mark.usefixtures("read_once")
 SCHEMAS = document_of(import_module("vfio_user_proto.messages"))
 HEAD = """\
 from construct import GreedyBytes, Int16un, Int32un, Int64un
@@ -184,7 +185,7 @@ def test_the_way_round(tmp_path: Path) -> None:
     module.write_text(before.replace(last, last.replace("\n", "\n    color: int = row(24, Int32un)\n", 1)))
 
     def spec_command(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "vfio_user_proto", "spec", *words]
+        command = [*VFIO_USER, "spec", *words]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert module.read_text() != before

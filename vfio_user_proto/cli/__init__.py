@@ -1,10 +1,8 @@
 """The command ``vfio-user``: one sub-command per module of this package, each imported only when it is the one asked for."""
 
-import argparse
 import contextlib
 import errno
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -12,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from vfio_user_proto import __version__
+from vfio_user_proto.cli import output
+from vfio_user_proto.cli.arguments import Parser
 from vfio_user_proto.errors import TargetError, TransportError, VfioUserError
 
 # sub-command -> (module, what it does). The module has register(subparsers).
@@ -39,32 +39,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     reached, 4 nothing was run, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    output.complete()
     try:
         with _terminable():
-            options = _parser(arguments).parse_args(arguments)
+            options, unknown = _parser(arguments).parse_known_args(arguments)
+            if unknown:
+                options.parser.error(f"unknown: {' '.join(unknown)}")
             status: int = options.run(options)
             sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone.
-        _drop_output()
+        output.drop()
         return 0
     except VfioUserError as problem:
         print(f"vfio-user: {problem}", file=sys.stderr)
         return 3 if isinstance(problem, (TargetError, TransportError)) else 2
+    except MemoryError:
+        print("vfio-user: there is not enough memory for this input", file=sys.stderr)
+        return 2
     except OSError as problem:
-        if problem.errno not in _FULL:
-            raise
-        _drop_output()
-        print(f"vfio-user: standard output: {problem.strerror}", file=sys.stderr)
+        # Of files that the user named it is a UsageError already: this is our output, or something that the system lacks.
+        if problem.errno in _FULL and problem.filename is None:
+            output.drop()
+            problem.filename = "standard output"
+        print(f"vfio-user: {problem.filename or 'system call'}: {problem.strerror}", file=sys.stderr)
         return 2
     return status
-
-
-def _drop_output() -> None:
-    """Give up standard output, whose buffer is written once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -73,18 +75,29 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> Parser:
     """The parser: with the options of the sub-command that is called, and the bare names of the others."""
-    parser = argparse.ArgumentParser(prog="vfio-user", description="Tools for the vfio-user protocol.")
+    parser = Parser(
+        prog="vfio-user",
+        description="Tools for the vfio-user protocol. Each command has a --help of its own.",
+        epilog="Exit status: 0 conforming or done, 1 not conforming or differences found, 2 wrong usage or input, 3 the target "
+        "could not be started or reached, 4 nothing was run, 130 interrupted.",
+    )
     parser.add_argument("--version", action="version", version=f"vfio-user {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.subcommands("COMMAND")
     asked = next((word for word in arguments if not word.startswith("-")), "")
     wanted = COMMANDS[asked][0] if asked in COMMANDS else ""
     if wanted:

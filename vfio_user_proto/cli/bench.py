@@ -8,28 +8,36 @@ from typing import Any
 
 from vfio_user_proto import launch, unix
 from vfio_user_proto.cli import output
+from vfio_user_proto.cli.arguments import add_place, number, whole
 from vfio_user_proto.client import Client
 from vfio_user_proto.harness import FACTOR, as_json, measure, svg, table
-
-MOST = 100_000_000
 
 
 def register(subparsers: Any) -> None:
     """Add ``bench`` and its sub-commands to the parser of ``vfio-user``."""
-    bench = subparsers.add_parser("bench", help="measure what the mechanisms cost", description=__doc__)
-    commands = bench.add_subparsers(metavar="WHAT", required=True)
+    bench = subparsers.add_parser(
+        "bench", help="measure what the mechanisms cost", description="Measure what the mechanisms cost."
+    )
+    commands = bench.subcommands("WHAT")
     parser = commands.add_parser(
         "doorbell",
         help="what a guest's write costs: message, ioeventfd, shadow ioeventfd, ioregionfd",
-        description="Ring the doorbells of the device 'doorbell' over each path. Without --socket and --spawn the built-in "
-        "server has it.",
+        description="Ring the doorbells of the device 'doorbell' over each path; a server that is named must have that device "
+        "too (vfio-user serve --device doorbell). Exit status: 0 measured, 1 where writes were lost, or on KVM an "
+        "ioeventfd is not at least 4 times as cheap as a message.",
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="a server that is running; its device must be 'doorbell'")
-    where.add_argument("--spawn", metavar="COMMAND", help="start this server; {socket} stands for its path")
-    parser.add_argument("--count", type=_count, default=10_000, metavar="N", help="writes over each path (10000)")
+    add_place(parser)
+    parser.add_argument(
+        "--count", type=whole(1, 100_000_000), default=10_000, metavar="N", help="writes over each path (10000)"
+    )
     parser.add_argument("--no-kvm", action="store_true", help="use the user-space bus even where KVM works")
-    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for every step (10)")
+    parser.add_argument(
+        "--timeout",
+        type=number(zero=False),
+        default=10.0,
+        metavar="SECONDS",
+        help="wait so long for each reply and kick (10)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the figures")
     parser.set_defaults(run=run_doorbell)
@@ -43,7 +51,7 @@ def run_doorbell(options: argparse.Namespace) -> int:
         stream = _connect(options, stack)
         client = stack.enter_context(Client.connect(stream, timeout=options.timeout))
         measurement = measure(client, count=options.count, kvm=not options.no_kvm, timeout=options.timeout)
-    print(table(measurement), end="")
+    output.show(table(measurement))
     if options.json:
         output.write(options.json, json.dumps(as_json(measurement), indent=2) + "\n")
     if options.svg:
@@ -59,19 +67,3 @@ def _connect(options: argparse.Namespace, stack: ExitStack) -> unix.Stream:
     if options.spawn is not None:
         return stack.enter_context(launch.spawn(options.spawn, timeout=options.timeout)).connect()
     return stack.enter_context(launch.builtin(["--device", "doorbell"], timeout=options.timeout)).connect()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MOST}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds

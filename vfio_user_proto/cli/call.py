@@ -9,6 +9,7 @@ from vfio_user_proto import trace
 from vfio_user_proto.cli import output, target
 from vfio_user_proto.errors import ErrorReply, UsageError
 from vfio_user_proto.messages import REQUESTS, Command
+from vfio_user_proto.states import SENDERS, Role
 from vfio_user_proto.trace.names import code_value
 
 
@@ -35,6 +36,10 @@ def run(options: argparse.Namespace) -> int:
         content = json.loads(options.payload)
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"the payload is not JSON: {problem}") from None
+    if not isinstance(content, dict):
+        raise UsageError("the payload is not a JSON object")
+    if SENDERS.get(command) is Role.SERVER:
+        raise UsageError(f"{Command(command).document_name} is not for the client to send")
     record = REQUESTS.get(command)
     if record is None and content:
         raise UsageError(f"{options.command} has no payload")

@@ -3,10 +3,13 @@
 import argparse
 import json
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vfio_user_proto.cli import conformance_client, conformance_model, judged, output, reporting
+from vfio_user_proto.cli.arguments import whole
 from vfio_user_proto.errors import UsageError
 
 _PATTERNS: Final = "a section, the name of a case, or a requirement, with * for anything"
@@ -19,13 +22,20 @@ def register(subparsers: Any) -> None:
         help="judge a server against the specification",
         description="Judge a server, or a client, against the specification, and compare what came of it.",
     )
-    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    kinds = parser.subcommands("WHAT")
     _register_server(kinds)
     conformance_client.register(kinds)
     conformance_model.register(kinds)
-    listing = kinds.add_parser("list", help="print every case, and the faults of the built-in server that it catches")
-    listing.add_argument("patterns", nargs="*", metavar="PATTERN", help=_PATTERNS)
-    listing.add_argument(
+    listing = kinds.add_parser(
+        "list",
+        help="print cases, and the faults of the built-in server that they catch",
+        description="Print cases: what is sent and expected, the requirement, and the faults of the built-in server that are "
+        "caught (for --fault). Begin with --sections.",
+    )
+    listing.add_argument("patterns", nargs="*", metavar="PATTERN", help=f"{_PATTERNS}; all without one")
+    what = listing.add_mutually_exclusive_group()
+    what.add_argument("--sections", action="store_true", help="the sections alone, with the number of their cases")
+    what.add_argument(
         "--requirements", action="store_true", help="every requirement, with its cases or why it has none"
     )
     listing.add_argument("--json", action="store_true", help="as JSON")
@@ -33,16 +43,21 @@ def register(subparsers: Any) -> None:
     again = kinds.add_parser(
         "replay",
         help="do again what evidence files hold",
-        description="Do again what the files of --evidence, or of fuzz --save, hold: the same bytes, with descriptors of the "
+        description="Do again what the files of --evidence hold: the same bytes, with descriptors of the "
         "same kind, to the server that is named here, not to the one of the file. Exit status: 0 all fixed, 1 still wrong, 4 "
         "one that cannot be done again.",
     )
-    again.add_argument("files", nargs="+", metavar="FILE")
+    again.add_argument("files", nargs="+", metavar="FILE", help="evidence")
     judged.add_arguments(again)
     again.add_argument("--profile", metavar="FILE|NAME", help="what is known about the target")
     again.set_defaults(run=run_replay)
-    proof = kinds.add_parser("prove", help="show that each case catches its faults, and the right server passes")
-    proof.add_argument("patterns", nargs="*", metavar="PATTERN", help=_PATTERNS)
+    proof = kinds.add_parser(
+        "prove",
+        help="show that each case catches its faults, and the right server passes",
+        description="Show that the suite can be believed: the reference server passes each case, in each of its modes, and "
+        "each case finds the faults that it names. All of it takes minutes. Exit status: 0 proved, 1 not.",
+    )
+    proof.add_argument("patterns", nargs="*", metavar="PATTERN", help=f"{_PATTERNS}; all without one")
     proof.add_argument("--json", action="store_true", help="every result, as JSON")
     proof.add_argument(
         "--first", action="store_true", help="show instead that what finds a fault first names it; takes long"
@@ -52,14 +67,24 @@ def register(subparsers: Any) -> None:
 
 
 def _register_comparing(kinds: Any) -> None:
-    matrix = kinds.add_parser("matrix", help="lay the JSON reports of several targets side by side")
-    matrix.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    about = "lay the JSON reports of several targets side by side"
+    matrix = kinds.add_parser(
+        "matrix", help=about, description=f"{about.capitalize()}: a row for each case, a column for each."
+    )
+    matrix.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE.json", help="written by --json of server, client or model"
+    )
     for kind in ("markdown", "html"):
         matrix.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the table as {kind}")
     matrix.set_defaults(run=run_matrix)
-    diff = kinds.add_parser("diff", help="what is newly failing, fixed, changed: 1 where something is newly failing")
-    diff.add_argument("old", type=Path, metavar="OLD.json")
-    diff.add_argument("new", type=Path, metavar="NEW.json")
+    diff = kinds.add_parser(
+        "diff",
+        help="say what is newly failing, fixed or changed between two runs",
+        description="Say what is newly failing, fixed or changed between two runs. Exit status: 0 nothing is newly failing, 1 "
+        "something is.",
+    )
+    diff.add_argument("old", type=Path, metavar="OLD.json", help="the report of the earlier run, written by --json")
+    diff.add_argument("new", type=Path, metavar="NEW.json", help="that of the later one")
     diff.set_defaults(run=run_diff)
 
 
@@ -81,7 +106,12 @@ def _register_server(kinds: Any) -> None:
         help="cases that could hurt a device in use, left out otherwise: reset, irq, migration, write, stress, or all",
     )
     parser.add_argument(
-        "-j", "--jobs", type=_jobs, default=1, metavar="N", help="so many cases at a time, each job with its own target"
+        "-j",
+        "--jobs",
+        type=whole(1, 64),
+        default=1,
+        metavar="N",
+        help="so many cases at a time, each job with its own target",
     )
     reporting.add_arguments(parser)
     parser.set_defaults(run=run_server)
@@ -110,6 +140,8 @@ def run_list(options: argparse.Namespace) -> int:
     if options.requirements:
         return _list_requirements(options)
     chosen = select(options.patterns)
+    if options.sections:
+        return _list_sections(Counter(case.ident.partition("/")[0] for case in chosen), options.json)
     if options.json:
         print(json.dumps([case.as_dict() for case in chosen], indent=1))
         return 0
@@ -120,6 +152,16 @@ def run_list(options: argparse.Namespace) -> int:
         print(f"  sent      {case.stimulus_text}\n  expected  {case.expect_text}")
         print(f"  catches   {', '.join(case.catches)}")
     print(plural(len(chosen), "case"), file=sys.stderr)
+    return 0
+
+
+def _list_sections(counted: Mapping[str, int], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(counted, indent=1))
+        return 0
+    width = max(map(len, counted))
+    for name, cases in counted.items():
+        print(f"{name:{width}}  {cases:3}")
     return 0
 
 
@@ -158,7 +200,7 @@ def run_diff(options: argparse.Namespace) -> int:
     from vfio_user_conformance.stored import compare, load
 
     changes = compare(load(options.old), load(options.new))
-    sys.stdout.write(changes.text)
+    output.show(changes.text)
     return 1 if changes.worse else 0
 
 
@@ -170,7 +212,10 @@ def run_replay(options: argparse.Namespace) -> int:
     statuses = set()
     for file in options.files:
         capture, bench = read_capture(file), judged.bench(options)
-        done = replay(capture, bench)
+        try:
+            done = replay(capture, bench)
+        except UsageError as error:
+            raise UsageError(f"{file}: {error}") from None
         asked, before = bench.target.name, capture.head.get("target", bench.target.name)
         other = f" (by {asked}; it was found in {before})" if asked != before else ""
         print(f"{file}: {done.text}{other}", flush=True)
@@ -186,10 +231,15 @@ def run_prove(options: argparse.Namespace) -> int:
     from vfio_user_conformance.model import proof as of_model
     from vfio_user_conformance.proof import MODES, gaps, prove
     from vfio_user_conformance.words import plural
+    from vfio_user_proto.faults import FAULTS
 
     rules = of_model.select(options.patterns)
     patterns = [pattern for pattern in options.patterns if not of_model.is_for_rules(pattern)]
-    proofs = list(prove(judged.serving, select(patterns))) if patterns or not rules or not options.patterns else []
+    chosen = select(patterns) if patterns or not rules or not options.patterns else []
+    for case in chosen:
+        if unknown := set(case.catches) - FAULTS.keys():
+            raise UsageError(f"{case.ident} catches {', '.join(sorted(unknown))}, but there is no such fault")
+    proofs = list(prove(judged.serving, chosen))
     proofs += of_model.prove(judged.serving, rules)
     missing = gaps()
     if options.json:
@@ -232,9 +282,3 @@ def _prove_first(options: argparse.Namespace) -> int:
         f"{plural(len(found), 'fault')}: {own} found first by the case that names them, {named - own} by their requirement"
     )
     return 0 if named == len(found) else 1
-
-
-def _jobs(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 64):
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of 1 to 64")
-    return int(text)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vfio_user_proto.cli import reporting
+from vfio_user_proto.cli.arguments import number, whole
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,17 +31,40 @@ def register(kinds: Any) -> None:
         "--spawn", metavar="COMMAND", help="a client to start; {socket} stands for the path to connect to"
     )
     where.add_argument("--listen", metavar="PATH", help="wait for a client here, and serve it until it leaves")
-    parser.add_argument("--fault", metavar="NAME", help="a fault for the built-in client, to see it found")
-    parser.add_argument("--list", action="store_true", help="print what is looked at, and serve nobody")
-    parser.add_argument("--select", nargs="+", action="extend", default=[], metavar="PATTERN", help="only these checks")
     parser.add_argument(
-        "--allow", choices=("dma",), help="dma: ask the client for memory that it announced without descriptor"
+        "--fault", metavar="NAME", help="a mistake for the built-in client to make, to see it found; --list names them"
     )
-    parser.add_argument("--time-limit", type=_seconds, metavar="SECONDS", help="end the run after so long (no limit)")
-    parser.add_argument("--device", default="testdev", metavar="NAME", help="the device to serve (testdev)")
-    parser.add_argument("--max-msg-fds", type=int, metavar="N")
-    parser.add_argument("--max-data-xfer-size", type=int, metavar="BYTES")
-    parser.add_argument("--max-dma-maps", type=int, metavar="N")
+    parser.add_argument(
+        "--list", action="store_true", help="print the checks, and the faults that they catch; serve nobody"
+    )
+    parser.add_argument(
+        "--select",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATTERN",
+        help="only these checks: a section, the name of a check, or a requirement, with * for anything",
+    )
+    parser.add_argument(
+        "--allow",
+        choices=("dma",),
+        help="dma: read a few bytes of each range that the client announced without a descriptor, and write them back",
+    )
+    parser.add_argument(
+        "--time-limit", type=number(zero=False), metavar="SECONDS", help="end the run after so long (no limit)"
+    )
+    parser.add_argument(
+        "--device",
+        default="testdev",
+        metavar="NAME",
+        help="the device to serve: testdev, minimal, doorbell, gpio or serial (testdev)",
+    )
+    for name, what in (
+        ("max-msg-fds", "so many descriptors with one message"),
+        ("max-data-xfer-size", "so many bytes with one command"),
+        ("max-dma-maps", "so many mappings at a time"),
+    ):
+        parser.add_argument(f"--{name}", type=whole(0), metavar="N", help=f"offer the client no more than {what}")
     parser.add_argument("--no-twin-socket", action="store_true", help="send commands to the client on the main socket")
     parser.add_argument("--trace", action="store_true", help="print every message as it comes, on standard error")
     reporting.add_arguments(parser)
@@ -59,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         for ident in chosen:
             if check := CHECKS.get(ident):
                 print(f"{ident}  [{check.judged_by.level}, {check.requirement}]\n  expected  {check.expects}")
+                print(f"  catches   {', '.join(check.catches)}")
         return 0
     if options.fault and (options.spawn or options.listen):
         raise UsageError("--fault is for the built-in client")
@@ -73,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     name = _serve(bench, options)
     seconds = time.monotonic() - started
+    if bench.gave_up:
+        print(f"vfio-user: {bench.gave_up}", file=sys.stderr)
     results = [*witness.results(bench.stderr), *(one for one in bench.program if one.ident in chosen)]
     report = Report(name, profile.name, options.strict, tuple(results), seconds, side="client")
     return reporting.conclude(options, "client", report, profile, EVERY)
@@ -88,9 +115,6 @@ def _bench(options: argparse.Namespace, witness: Any) -> "Bench":
     if options.device != "testdev" and not (options.spawn or options.listen):
         raise UsageError("the built-in client is for the device testdev")
     limits = {name: getattr(options, name) for name in ("max_msg_fds", "max_data_xfer_size", "max_dma_maps")}
-    for name, value in limits.items():
-        if value is not None and not 0 <= value < 1 << 31:
-            raise UsageError(f"--{name.replace('_', '-')}: {value} is no whole number below 2^31")
     offer = replace(
         OFFER,
         twin_socket=not options.no_twin_socket,
@@ -101,8 +125,8 @@ def _bench(options: argparse.Namespace, witness: Any) -> "Bench":
 
 def _serve(bench: "Bench", options: argparse.Namespace) -> str:
     """Serve the client that the options name; returns its name for reports."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, bench.stop)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, bench.stop)
     if options.spawn:
         bench.spawn(_words(options.spawn))
         return str(options.spawn)
@@ -133,10 +157,3 @@ def _words(command: str) -> list[str]:
 
 def _told(seen: Any) -> None:
     print(json.dumps(seen.as_dict()), file=sys.stderr)
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise ValueError(text)
-    return value

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from vfio_user_proto.cli import judged, reporting
+from vfio_user_proto.cli.arguments import number, whole
 
 _DEFAULT_STEPS = 2000
 
@@ -21,11 +22,13 @@ def register(kinds: Any) -> None:
         "4 nothing was run.",
     )
     judged.add_arguments(parser)
-    parser.add_argument("--steps", type=_count, metavar="N", help=f"explore so many moves ({_DEFAULT_STEPS})")
+    parser.add_argument("--steps", type=whole(1), metavar="N", help=f"explore so many moves ({_DEFAULT_STEPS})")
     parser.add_argument(
-        "--time", type=_seconds, metavar="SECONDS", help="end after so long, with all that there is to do"
+        "--time", type=number(zero=False), metavar="SECONDS", help="end after so long, with all that there is to do"
     )
-    parser.add_argument("--seed", type=_number, metavar="N", help="the same seed draws the same moves (any)")
+    parser.add_argument(
+        "--seed", type=whole(0, (1 << 64) - 1), metavar="N", help="the same seed draws the same moves (any)"
+    )
     parser.add_argument("--allow", default="", metavar="HAZARD,…", help="reset, irq, migration, write, stress, or all")
     reporting.add_arguments(parser)
     parser.set_defaults(run=run)
@@ -58,26 +61,6 @@ def run(options: argparse.Namespace) -> int:
         time.monotonic() - started,
         exploring.cut_short,
         seed=options.seed,
+        explored=exploring.explored,
     )
     return reporting.conclude(options, "model", report, profile, every)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def _number(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 64:
-        raise ValueError(text)
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise ValueError(text)
-    return value

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,11 +19,15 @@ from vfio_user_proto.trace import Captured
 
 _ABOUT_DECODE: Final = """Print vfio-user messages as a person reads them, or as JSON. An input is a file, hexadecimal
 digits (with spaces, commas, colons and 0x as you like), or - for standard input, which is also what is read without one. A
-file holds bytes, hexadecimal digits, or captured traffic, one JSON object per line; several messages may follow one another."""
+file holds bytes, hexadecimal digits, or captured traffic, one JSON object per line; several messages may follow one another.
+Exit status: 2 where something could not be read; what could be is printed all the same."""
 _ABOUT_ENCODE: Final = """Turn JSON objects, as decode --json prints them, into the bytes of messages. Names may stand for
 numbers ("command": "DMA_MAP", "flags": "READABLE|WRITEABLE"), and what is left out is right by itself."""
 
 DRAFTS: Final = {"region-io-fds-rfc": "vfio_user_proto.drafts.region_io_fds_rfc"}
+
+# Bytes of one input, which is held in memory.
+_MOST: Final = 256 << 20
 
 # A digit with what may stand before it; what is neither is a mistake.
 _NOT_HEX: Final = re.compile(r"[^0-9a-fA-F\s:,]")
@@ -34,7 +39,7 @@ _CONTROL: Final = re.compile(r"[\0-\x08\x0e-\x1f\x7f]")
 def register(subparsers: Any) -> None:
     """Add ``decode`` and ``encode`` to the parser of ``vfio-user``."""
     parser = subparsers.add_parser("decode", help="print messages as a person reads them", description=_ABOUT_DECODE)
-    parser.add_argument("inputs", nargs="*", metavar="FILE|HEX|-")
+    parser.add_argument("inputs", nargs="*", metavar="FILE|HEX|-", help="what to decode (-)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--json", action="store_true", help="one JSON object per line and message, for encode and programs"
@@ -43,7 +48,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--draft", choices=DRAFTS, help="messages of a draft of the protocol instead; as text only")
     parser.set_defaults(run=decode)
     parser = subparsers.add_parser("encode", help="turn described messages into bytes", description=_ABOUT_ENCODE)
-    parser.add_argument("input", nargs="?", default="-", metavar="FILE|JSON|-")
+    parser.add_argument("input", nargs="?", default="-", metavar="FILE|JSON|-", help="what to encode (-)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--hex", action="store_true", help="write hexadecimal digits, one line per message (the default)")
     form.add_argument("--binary", action="store_true", help="write the bytes themselves")
@@ -73,7 +78,7 @@ def decode(options: argparse.Namespace) -> int:
         problem = found.problem
         if found.head is not None:
             if not options.json:
-                print(f"{found.place}: evidence, {json.dumps(found.head)}")
+                print("\n".join([f"{found.place}: evidence", *_head_lines(found.head), ""]))
             continue
         count += 1
         message = None
@@ -95,6 +100,16 @@ def decode(options: argparse.Namespace) -> int:
     if not count:
         raise UsageError("nothing to decode: the input is empty")
     return status
+
+
+def _head_lines(head: Mapping[str, Any]) -> Iterator[str]:
+    """What was found, a line for each field; what a program printed as it was printed, but for what a terminal obeys."""
+    width = max(map(len, head))
+    for name, value in head.items():
+        lines = value.splitlines() or [""] if isinstance(value, str) else [json.dumps(value)]
+        for number, line in enumerate(lines):
+            plain = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
+            yield f"  {'' if number else name:{width}}  {plain}".rstrip()
 
 
 def _for_wireshark(options: argparse.Namespace) -> int:
@@ -169,12 +184,15 @@ def _digits(arguments: list[str]) -> Iterator[Found]:
 
 def _read(name: str) -> tuple[str, bytes]:
     """What an input is called, and its bytes."""
-    if name == "-":
-        return "standard input", sys.stdin.buffer.read()
+    shown = "standard input" if name == "-" else os.fsencode(name).decode("utf-8", "backslashreplace")
     try:
-        return os.fsencode(name).decode("utf-8", "backslashreplace"), Path(name).read_bytes()
+        with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+            data = file.read(_MOST + 1)
     except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from None
+        raise UsageError(f"{shown}: {error.strerror}") from None
+    if len(data) > _MOST:
+        raise UsageError(f"{shown}: holds more than {_MOST >> 20} MiB; give a part of it")
+    return shown, data
 
 
 def _file(name: str, data: bytes) -> Iterator[Found]:

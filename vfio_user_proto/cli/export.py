@@ -13,7 +13,9 @@ from vfio_user_proto.specdoc.files import write
 def register(subparsers: Any) -> None:
     """Add ``export`` to the sub-commands of ``vfio-user spec``."""
     parser = subparsers.add_parser(
-        "export", help="write the protocol for other languages and tools", description=__doc__.replace("``", "")
+        "export",
+        help="write the protocol for other languages and tools",
+        description="Write the protocol as a C header, a Wireshark dissector, JSON, Rust or Kaitai Struct.",
     )
     parser.add_argument("--format", required=True, choices=FORMATS, help="what to write")
     parser.add_argument("--output", metavar="FILE", help="where to; without it, standard output")

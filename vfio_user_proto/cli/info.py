@@ -3,11 +3,10 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from vfio_user_proto.cli import lspci, output, target
+from vfio_user_proto.cli import lspci, target
 from vfio_user_proto.errors import TransportError
 from vfio_user_proto.messages import DeviceFlags, IoFdType, RegionInfoFlags
 from vfio_user_proto.model import name_of
@@ -28,9 +27,7 @@ def register(subparsers: Any) -> None:
         "built-in reference server is asked.",
     )
     target.add_arguments(parser)
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="write JSON instead, to FILE or standard output"
-    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
     parser.set_defaults(run=run)
 
 
@@ -39,20 +36,22 @@ def run(options: argparse.Namespace) -> int:
     with target.connected(options) as client:
         offer = probe(client)
         if options.json:
-            _write(json.dumps(as_json(offer), indent=2) + "\n", options.json)
+            print(json.dumps(as_json(offer), indent=2))
         else:
-            print("\n".join(text(offer)))
+            print("\n".join(_told_once(text(offer), offer.ended)))
         if offer.ended:
             sys.stdout.flush()
             raise TransportError(offer.ended)
     return 0
 
 
-def _write(content: str, name: str) -> None:
-    if name == "-":
-        sys.stdout.write(content)
-    else:
-        output.write(Path(name), content)
+def _told_once(lines: Iterable[str], ended: str) -> Iterator[str]:
+    """The lines; what ended the asking stands in the first that it concerns alone."""
+    told = False
+    for line in lines:
+        concerned = bool(ended) and line.endswith(ended)
+        yield line.replace(f"! {ended}", "not asked any more") if concerned and told else line
+        told = told or concerned
 
 
 def as_json(offer: Offer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from vfio_user_proto import program
+from vfio_user_proto.cli.arguments import add_place, number
 from vfio_user_proto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,26 +16,24 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --socket, --spawn, --respawn, --fault and --timeout-multiplier."""
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="a server that listens already on this path")
-    where.add_argument(
-        "--spawn", metavar="COMMAND", help="a server to start; {socket} stands for the path to listen on"
-    )
+    add_place(parser)
     parser.add_argument(
         "--respawn",
         choices=("case", "death", "never"),
         default="case",
-        help="start a fresh one for each case, after a crash only, or once (case)",
+        help="start a fresh process for each case, only after the last one has died, or once for all (case)",
     )
     parser.add_argument(
-        "--fault", metavar="NAME", help="a fault for the built-in server, to see it found; conformance list names them"
+        "--fault",
+        metavar="NAME",
+        help="a mistake for the built-in server to make, to see it found; conformance list names them",
     )
     parser.add_argument(
         "--timeout-multiplier",
-        type=_multiplier,
+        type=number(zero=True),
         default=1.0,
         metavar="X",
-        help="for slow targets; 0 waits for ever (1)",
+        help="how many times as long to wait for a slow server; 0 for ever (1)",
     )
 
 
@@ -82,13 +81,3 @@ def _known_fault(name: str) -> str:
         near = difflib.get_close_matches(name, FAULTS, 1)
         raise UsageError(f"no fault {name!r}{f'; did you mean {near[0]}?' if near else ''}")
     return name
-
-
-def _multiplier(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000000")
-    return value

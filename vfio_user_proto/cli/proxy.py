@@ -13,7 +13,7 @@ from vfio_user_proto import launch, trace, unix
 from vfio_user_proto.cli import output, target
 from vfio_user_proto.cli.decode import sender_of
 from vfio_user_proto.cli.serve import listen
-from vfio_user_proto.errors import TransportError, UsageError
+from vfio_user_proto.errors import UsageError
 from vfio_user_proto.export import pcapng
 from vfio_user_proto.proxy import Passed, Proxy
 from vfio_user_proto.trace import Captured
@@ -46,27 +46,18 @@ def register(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Pass on and record; status 3 where a server cannot be started, or, with ``--once``, not be reached."""
-    status = 0
+    """Pass on and record; status 3 where a server cannot be started, or, with ``--once``, a client was turned away."""
     with ExitStack() as opened:
         recorders = [opened.enter_context(_recording(name)) for name in options.write]
         if options.print:
             recorders.append(_print)
         began = time.monotonic()
-        server = opened.enter_context(_server(options))
+        connect = opened.enter_context(_server(options))
 
         def passed(now: Passed) -> None:
             captured = Captured(now.sender, now.data, now.fds, round(now.seconds - began, 6))
             for record in recorders:
                 record(captured, now.socket)
-
-        def connect() -> unix.Stream:
-            nonlocal status
-            try:
-                return server()
-            except TransportError:
-                status = 3
-                raise
 
         def told(problem: str) -> None:
             print(f"vfio-user: {problem}", file=sys.stderr, flush=True)
@@ -77,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         proxy.listen(opened.enter_context(listen(options.listen, opened)))
         print(f"listening on {options.listen}", file=sys.stderr, flush=True)
         proxy.run(once=options.once)
-    return status if options.once else 0
+        return 3 if options.once and proxy.turned_away else 0
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
@@ -17,16 +16,25 @@ if TYPE_CHECKING:
     from vfio_user_conformance.verdict import Report
 
 # The forms that a report is written in.
-_KINDS: Final = ("json", "junit", "tap", "html", "markdown", "text")
+_KINDS: Final = {
+    "json": "JSON, for matrix and diff",
+    "junit": "JUnit XML, for CI",
+    "tap": "TAP",
+    "html": "a page",
+    "markdown": "Markdown",
+    "text": "what the terminal shows",
+}
 # The options that make the same run again, of those that a command has.
-_AGAIN: Final = ("socket", "spawn", "listen", "profile", "allow", "fault", "seed")
+_AGAIN: Final = ("socket", "spawn", "listen", "profile", "known", "allow", "fault", "seed")
 # Those that name the same target to replay.
 _REPLAY: Final = ("socket", "spawn", "profile", "fault")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --strict, --profile, --known, --update-known, --evidence, and one option for each form of report."""
-    parser.add_argument("--strict", action="store_true", help="a should that is not followed counts too")
+    parser.add_argument(
+        "--strict", action="store_true", help="deviations from what the document recommends are findings, too"
+    )
     parser.add_argument(
         "--profile",
         metavar="FILE|NAME",
@@ -34,26 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--known", metavar="FILE", help="known findings, instead of those in the profile")
     parser.add_argument(
-        "--update-known", action="store_true", help="write what was found into the file of --known, or of --profile"
+        "--update-known",
+        action="store_true",
+        help="write what was found into the file of --known, which may be a new one, or of --profile",
     )
     parser.add_argument("--evidence", type=Path, metavar="DIR", help="keep a file per finding, for replay and decode")
-    for kind in _KINDS:
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write the report as {kind}")
+    reports = parser.add_argument_group("reports, as many as you like")
+    for kind, about in _KINDS.items():
+        reports.add_argument(f"--{kind}", type=Path, metavar="FILE", help=about)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise UsageError where the results of a run could not be written, before there are any."""
-    from vfio_user_conformance.profile import load
+    """Raise UsageError where the results of a run could not be written, before there are any; begin a new list of findings."""
+    from vfio_user_conformance.profile import load, path_of
 
     if options.update_known and not (options.known or options.profile):
         raise UsageError("--update-known needs --known or --profile: the file to write")
     if options.known:
+        if options.update_known and not (path := path_of(options.known)).exists():
+            output.write(path, "")
         load(options.known)
     if options.evidence is not None:
-        try:
-            options.evidence.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{options.evidence}: {error.strerror}") from None
+        output.make_folder(options.evidence)
     for path in filter(None, (getattr(options, kind) for kind in _KINDS)):
         output.check(path)
 
@@ -90,14 +100,12 @@ def _tell(report: "Report", options: argparse.Namespace, command: str) -> None:
 
     again, replay = _line(options, command, _AGAIN), _line(options, "replay", _REPLAY)
     told = text.render(report, again=again, replay=replay)
+    output.show(text.render(report, again=again, replay=replay, color=True) if output.color() else told)
     for kind, form in (("json", plain), ("junit", junit), ("tap", tap), ("html", html), ("markdown", markdown)):
         if path := getattr(options, kind):
             output.write(path, form.render(report))
     if options.text:
         output.write(options.text, told)
-    if output.color():
-        told = text.render(report, again=again, replay=replay, color=True)
-    sys.stdout.write(told)
 
 
 def _line(options: argparse.Namespace, command: str, names: tuple[str, ...]) -> str:

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -16,7 +15,8 @@ from typing import Any, Final
 
 from vfio_user_proto import unix
 from vfio_user_proto.device import Device
-from vfio_user_proto.devices import DEVICES, from_file
+from vfio_user_proto.devices import DEVICES
+from vfio_user_proto.devices.fromfile import from_file, why_not_made
 from vfio_user_proto.devices.serial import SerialDevice
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.responder import OFFER
@@ -50,8 +50,20 @@ def register(subparsers: Any) -> None:
         "--fault", metavar="NAME", help="be wrong in one way, to show that a test notices; conformance list names them"
     )
     parser.add_argument("--once", action="store_true", help="end when the first client has left")
-    parser.add_argument("--max-msg-fds", type=_number, default=OFFER.max_msg_fds, metavar="N")
-    parser.add_argument("--max-data-xfer-size", type=_number, default=OFFER.max_data_xfer_size, metavar="BYTES")
+    parser.add_argument(
+        "--max-msg-fds",
+        type=_number,
+        default=OFFER.max_msg_fds,
+        metavar="N",
+        help=f"offer the client no more than so many descriptors with one message ({OFFER.max_msg_fds})",
+    )
+    parser.add_argument(
+        "--max-data-xfer-size",
+        type=_number,
+        default=OFFER.max_data_xfer_size,
+        metavar="N",
+        help=f"offer the client no more than so many bytes with one command ({OFFER.max_data_xfer_size})",
+    )
     parser.add_argument("--no-twin-socket", action="store_true", help="send commands to the client on the main socket")
     parser.set_defaults(run=run)
 
@@ -93,13 +105,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _server(name: str, device: Callable[[], Device], settings: Options) -> Server:
-    """A server with its first device. Raises UsageError, with the place in the code, where that cannot be made."""
+    """A server with its first device. Raises UsageError where that cannot be made."""
     try:
         return Server(device, settings)
     except (Exception, SystemExit) as problem:  # whatever the user's code raises
-        last = traceback.extract_tb(problem.__traceback__)[-1]
-        told = traceback.format_exception_only(problem)[-1].strip()
-        raise UsageError(f"no device {name} can be made: {told} ({last.filename}:{last.lineno})") from problem
+        raise UsageError(why_not_made(name, problem)) from problem
 
 
 def listen(path: str, opened: ExitStack) -> socket.socket:

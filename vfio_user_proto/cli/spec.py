@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vfio_user_proto.cli import export
+from vfio_user_proto.cli import export, output
 from vfio_user_proto.errors import SpecError, UsageError
 from vfio_user_proto.specdoc.specs import UnsoundDocument
 
@@ -21,19 +21,32 @@ def register(subparsers: Any) -> None:
     spec = subparsers.add_parser(
         "spec", help="check, generate, compare and export the specification", description=about
     )
-    commands = spec.add_subparsers(metavar="COMMAND", required=True)
+    commands = spec.subcommands("COMMAND")
 
-    parser = commands.add_parser("check", help="find what is wrong with documents")
-    parser.add_argument("documents", nargs="+", metavar="DOC")
+    parser = commands.add_parser(
+        "check",
+        help="find what is wrong with documents",
+        description="Print what is wrong with documents as a compiler does. Exit status: 0 nothing, 1 problems, 2 a document "
+        "that cannot be read.",
+    )
+    parser.add_argument(
+        "documents", nargs="+", metavar="DOC", help="a revision of the vfio-user document, or one like it (.rst)"
+    )
     _add_json(parser)
     parser.set_defaults(run=partial(_run, run_check))
 
-    parser = commands.add_parser("generate", help="write the modules that are generated from documents")
+    parser = commands.add_parser(
+        "generate",
+        help="write the modules that are generated from documents",
+        description="Write the Python modules that are made of declarations alone from the documents in spec/.",
+    )
     _add_check(parser)
     parser.set_defaults(run=partial(_run, run_generate))
 
     parser = commands.add_parser(
-        "tables", help="write spec/tables/ from the schemas, or renew the tables of a document"
+        "tables",
+        help="write spec/tables/ from the schemas, or renew the tables of a document",
+        description="Write spec/tables/ from the schemas of the program, or with --write renew the tables of documents.",
     )
     _add_check(parser)
     parser.add_argument(
@@ -47,9 +60,14 @@ def register(subparsers: Any) -> None:
     )
     parser.set_defaults(run=partial(_run, run_tables))
 
-    parser = commands.add_parser("diff", help="say what two documents differ in on the wire, and what that breaks")
-    parser.add_argument("old", metavar="OLD")
-    parser.add_argument("new", metavar="NEW")
+    parser = commands.add_parser(
+        "diff",
+        help="say what two documents differ in on the wire, and what that breaks",
+        description="Say what two documents differ in on the wire, and what that breaks. Exit status: 0 nothing, 1 "
+        "differences, 2 a document that cannot be used.",
+    )
+    parser.add_argument("old", metavar="OLD", help="the document that peers follow now")
+    parser.add_argument("new", metavar="NEW", help="the one that is to come")
     parser.add_argument(
         "--errata", metavar="FILE", help="which erratum explains which difference (errata.toml beside one of them)"
     )
@@ -58,7 +76,10 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=partial(_run, run_diff))
 
     parser = commands.add_parser(
-        "requirements", help="list requirements, or compare their anchors with a published text"
+        "requirements",
+        help="list requirements, or compare their anchors with a published text",
+        description="List the requirements of the document: id, level, side, section, place. With --against, say which of them "
+        "are anchored in words that do not stand in a published text. Exit status: 0, or 1 where an anchor does not hold.",
     )
     parser.add_argument("document", nargs="?", metavar="DOC", help="another document than the checkout's own")
     parser.add_argument("--against", metavar="PUBLISHED", help="report anchors that do not stand in this document")
@@ -84,9 +105,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="write JSON instead, to FILE or standard output"
-    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
 
 
 def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -115,9 +134,9 @@ def run_check(options: argparse.Namespace) -> int:
         found += problems
         status = max(status, 1 if problems else 0)
     if options.json:
-        _write_json({"problems": [problem.as_dict() for problem in found]}, options.json)
+        _print_json({"problems": [problem.as_dict() for problem in found]})
     else:
-        print("".join(f"{problem}\n" for problem in found), end="")
+        output.show("".join(f"{problem}\n" for problem in found))
     return status
 
 
@@ -177,11 +196,11 @@ def run_diff(options: argparse.Namespace) -> int:
     marks = errata.marks(file) if file else None
     changes = diff(old, new)
     if options.json:
-        _write_json({"old": options.old, "new": options.new, **report.as_dict(changes, marks)}, options.json)
+        _print_json({"old": options.old, "new": options.new, **report.as_dict(changes, marks)})
     elif options.markdown:
-        print("\n".join(report.markdown(changes, marks, Path(options.old).name, Path(options.new).name)))
+        output.show("\n".join(report.markdown(changes, marks, Path(options.old).name, Path(options.new).name)) + "\n")
     else:
-        print("".join(f"{line}\n" for line in report.text(changes, marks)), end="")
+        output.show("".join(f"{line}\n" for line in report.text(changes, marks)))
     return 1 if changes else 0
 
 
@@ -197,7 +216,7 @@ def run_requirements(options: argparse.Namespace) -> int:
         raise UsageError("--coverage goes with --against")
     if options.json:
         rows = [each.as_dict() for each in document.requirements]
-        _write_json({"document": document.file, "version": document.version, "requirements": rows}, options.json)
+        _print_json({"document": document.file, "version": document.version, "requirements": rows})
         return 0
     width = max((len(each.id) for each in document.requirements), default=0)
     for each in document.requirements:
@@ -214,7 +233,7 @@ def _anchors(options: argparse.Namespace, document: Any) -> int:
         covered = anchors.coverage(document, published)
         if options.json:
             said = [{"line": each.source.line, "text": each.text, "requirements": ids} for each, ids in covered]
-            _write_json({"document": document.file, "against": options.against, "sentences": said}, options.json)
+            _print_json({"document": document.file, "against": options.against, "sentences": said})
         else:
             for each, ids in covered:
                 print(f"{each.source}: {', '.join(ids) or '-'}: {each.text}")
@@ -222,9 +241,9 @@ def _anchors(options: argparse.Namespace, document: Any) -> int:
     rotten = anchors.rotten(document, published)
     if options.json:
         rows = [problem.as_dict() for problem in rotten]
-        _write_json({"document": document.file, "against": options.against, "rotten": rows}, options.json)
+        _print_json({"document": document.file, "against": options.against, "rotten": rows})
     else:
-        print("".join(f"{problem}\n" for problem in rotten), end="")
+        output.show("".join(f"{problem}\n" for problem in rotten))
         anchored = sum(bool(each.section) for each in document.requirements)
         print(f"{len(rotten)} of {anchored} anchors do not stand in {options.against}", file=sys.stderr)
     return 1 if rotten else 0
@@ -246,12 +265,5 @@ def _bring_up_to_date(texts: Mapping[Path, str], root: Path, options: argparse.N
     return status
 
 
-def _write_json(value: Mapping[str, Any], target: str) -> None:
-    text = json.dumps(value, indent=2) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+def _print_json(value: Mapping[str, Any]) -> None:
+    output.show(json.dumps(value, indent=2) + "\n")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from vfio_user_proto import launch, unix
+from vfio_user_proto.cli.arguments import add_place, number
 from vfio_user_proto.client import Client
 from vfio_user_proto.errors import ErrorReply, RemoteProtocolError, TargetError, TransportError
 
@@ -15,13 +16,13 @@ _GRACE: Final = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --socket, --spawn and --timeout."""
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="a server that listens on this path")
-    where.add_argument(
-        "--spawn", metavar="COMMAND", help="a server to start; {socket} stands for the path to listen on"
-    )
+    add_place(parser)
     parser.add_argument(
-        "--timeout", type=seconds, default=5.0, metavar="SECONDS", help="wait so long for each reply; 0 for ever (5)"
+        "--timeout",
+        type=number(zero=True),
+        default=5.0,
+        metavar="SECONDS",
+        help="wait so long for each reply; 0 for ever (5)",
     )
 
 
@@ -60,11 +61,3 @@ def _session(name: str, stream: unix.Stream | None, timeout: float | None) -> It
     except (RemoteProtocolError, ErrorReply, TransportError) as problem:
         text = str(problem)
         raise TargetError(text if text.startswith(name) else f"{name}: {text}") from None
-
-
-def seconds(text: str) -> float:
-    """A number of seconds on the command line."""
-    value = float(text)
-    if not 0 <= value <= 1e6:
-        raise ValueError(text)
-    return value
