@@ -1,12 +1,14 @@
 """``vfio-user fuzz`` from outside: what it prints, what it keeps, and its exit statuses."""
 
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
-from test_fuzz_server import script
+from script_server import script
 
+from vfio_user_fuzz import server
 from vfio_user_proto.cli import main
 from vfio_user_proto.trace import read_capture
 
@@ -41,10 +43,24 @@ def test_a_crash_is_status_1_and_evidence(tmp_path: Path, capsys: pytest.Capture
     assert capture.messages[-1].sender == "client"
 
 
+def test_a_run_that_is_interrupted_tells_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1 where that is a finding, else 3."""
+    attempt = server.Run._try
+    monkeypatch.setattr(server.Run, "_try", lambda *words: attempt(*words) if words[2] < 6 else signal.raise_signal(2))
+    command = script(tmp_path, "if command == 16: os.abort()")
+
+    assert main(["fuzz", "server", "--spawn", command, "--seed", "1", "--time", "60"]) == 1
+    assert "6 sessions" in (told := capsys.readouterr().out)
+    assert told.endswith("stopped: interrupted\n")
+    assert main(["fuzz", "server", "--seed", "1", "--time", "60"]) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [
-        (["--socket", "/nonexistent/socket"], 3, "/nonexistent/socket: No such file or directory"),
+        (["--socket", "/nonexistent/socket"], 3, "vfio-user: /nonexistent/socket: No such file or directory"),
         (["--spawn", "/bin/true"], 2, "{socket} must stand"),
         (["--spawn", "/bin/false {socket}"], 3, "ended before it listened; exit status 1"),
         (["--spawn", "/nonexistent/server {socket}"], 3, "No such file or directory"),
@@ -77,7 +93,7 @@ def test_wrong_options_are_status_2(words: list[str], capsys: pytest.CaptureFixt
         main(["fuzz", "server", *words])
 
     assert end.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("; see vfio-user fuzz server --help\n")
 
 
 def test_a_run_that_sent_nothing_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:

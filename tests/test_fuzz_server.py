@@ -1,18 +1,19 @@
 """A run against a server: a good one is left in peace, a bad one is found out, and what is kept is small and repeatable."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import open_descriptors
+from script_server import script
 from serving import Serving
 
 from vfio_user_fuzz import server
+from vfio_user_fuzz.conversation import Conversation, Ending
 from vfio_user_fuzz.mutations import seeded
 from vfio_user_fuzz.packets import Packet
-from vfio_user_fuzz.server import Finding, Kind, Report, Run, session_of
+from vfio_user_fuzz.server import Finding, Kind, Report, Run, file_name, session_of
 from vfio_user_fuzz.sessions import Offer
 from vfio_user_fuzz.survey import survey
 from vfio_user_fuzz.targets import Reused
@@ -208,38 +209,18 @@ def test_a_crash_is_named_by_the_place_where_it_happened() -> None:
     assert "dma.c:77" in report.lines()[1]
 
 
-SERVER = """
-import os, signal, socket, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-while True:
-    client, _ = listener.accept()
-    while (head := client.recv(16, socket.MSG_WAITALL)):
-        if len(head) < 16: break
-        size = int.from_bytes(head[4:8], sys.byteorder)
-        body = client.recv(size - 16, socket.MSG_WAITALL) if 16 < size < 1 << 20 else b""
-        command = head[2]
-        {fault}
-        reply = body[:16] if command == 4 else body
-        client.sendall(head[:4] + (16 + len(reply)).to_bytes(4, sys.byteorder) + bytes([1, 0, 0, 0, 0, 0, 0, 0]) + reply)
-    client.close()
-    {after}
-"""
-
-
-def script(folder: Path, fault: str = "pass", after: str = "pass") -> str:
-    """The command of a server that answers everything with what it was sent, wrong in one way."""
-    path = folder / "server.py"
-    path.write_text(SERVER.replace("{fault}", fault).replace("{after}", after))
-    return f"{sys.executable} -S -E {path} {{socket}}"
-
-
-def run_script(folder: Path, fault: str = "pass", after: str = "pass", *, steps: int = 10) -> Report:
+def run_script(
+    folder: Path,
+    fault: str = "pass",
+    after: str = "pass",
+    *,
+    steps: int = 10,
+    save: Path | None = None,
+    patience: float = 5,
+) -> Report:
     target = Reused(spawned(script(folder, fault, after), timeout=10))
     try:
-        offer = survey(target, patience=5)
-        return Run(target, offer, 5, steps=steps, patience=5).run()
+        return Run(target, survey_of_good(), 5, steps=steps, save=save, patience=patience).run()
     finally:
         target.close()
 
@@ -263,13 +244,84 @@ def test_a_program_that_dies_is_a_crash(tmp_path: Path, fault: str, text: str) -
     assert before == open_descriptors()
 
 
+def once(folder: Path, fault: str) -> str:
+    """A fault that the last query of a session brings out the first time only, on whatever process."""
+    mark = folder / "mark"
+    mark.touch()
+    return f"if head[:2] == bytes([255, 255]) and os.path.exists({str(mark)!r}): os.remove({str(mark)!r}); {fault}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"), [(Kind.HANG, "client.recv(1 << 20, socket.MSG_WAITALL)"), (Kind.CRASH, "os.abort()")]
+)
+def test_what_is_not_seen_again_is_told_and_no_finding(tmp_path: Path, kind: Kind, fault: str) -> None:
+    """A machine that is busy for once makes a server silent, or has it killed for want of memory."""
+    save = tmp_path / "save"
+    save.mkdir()
+    report = run_script(tmp_path, once(tmp_path, fault), steps=6, save=save, patience=1)
+
+    (doubt,) = report.doubts
+    assert (report.findings, doubt.symptom.kind, doubt.confirmed, doubt.hits) == ([], kind, False, 1)
+    assert report.lines()[1].startswith(f"no finding, because not seen again on a fresh server: {kind}: ")
+    assert [file.name.partition("-")[::2] for file in save.iterdir()] == [("doubtful", file_name(doubt)[9:])]
+
+
+def held(monkeypatch: pytest.MonkeyPatch, silent: Callable[[float], bool]) -> None:
+    """Whether a session ends in silence is up to ``silent``, which gets the patience that there is."""
+
+    def hold(_target: object, _packets: object, _rng: object, *, patience: float) -> Conversation:
+        return Conversation(Ending.SILENT if silent(patience) else Ending.ANSWERED, "", "a message", ())
+
+    monkeypatch.setattr(server, "hold", hold)
+
+
+def test_a_server_that_only_takes_its_time_is_given_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than the patience of a session, and shorter than that of a second look."""
+    held(monkeypatch, lambda patience: patience < 2)
+    with target_with() as (target, offer):
+        report = Run(target, offer, 1, steps=3, patience=1).run()
+
+    assert (report.findings, [each.hits for each in report.doubts]) == ([], [3])
+
+
+def test_a_cause_that_was_doubted_is_tried_with_the_session_that_shows_it_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first hit was not seen again; the next session with the same symptom shows it each time."""
+    tries = iter([True, False, False, False, False])
+    held(monkeypatch, lambda patience: next(tries, True))
+    with target_with() as (target, offer):
+        report = Run(target, offer, 1, steps=3, patience=1).run()
+
+    assert report.doubts == []
+    assert [(each.number, each.confirmed, each.hits) for each in report.findings] == [(1, True, 3)]
+
+
+def test_what_needs_the_sessions_before_it_is_found_with_few_of_them(tmp_path: Path) -> None:
+    """A server keeps something from one client to the next."""
+    count = "len(os.environ.get('CLIENTS', ''))"
+    fault, after = f"if command == 16 and {count} > 6: os.abort()", "os.environ['CLIENTS'] = 'x' * (1 + COUNT)"
+    save = tmp_path / "save"
+    save.mkdir()
+    report = run_script(tmp_path, fault, after.replace("COUNT", count), steps=16, save=save)
+
+    (finding,) = report.findings
+    assert (finding.symptom.kind, finding.confirmed) == (Kind.CRASH, True)
+    assert 1 < len(finding.behind) <= 6
+    assert f"behind {len(finding.behind)} other sessions" in report.lines()[1]
+    assert finding.file is not None
+    capture = read_capture(finding.file)
+    assert capture.head is not None
+    begins = capture.head["connects"]
+    assert len(begins) == len(finding.behind) + 1
+    assert {wire.decode_header(capture.messages[at].data).command for at in begins} == {Command.VERSION}
+
+
 def test_a_program_that_ends_when_its_client_leaves_is_started_again(tmp_path: Path) -> None:
     """That is no finding, whatever its exit status."""
     report = run_script(tmp_path, after="sys.exit(3)")
 
     assert report.findings == []
     assert report.sessions == 10
-    assert report.restarts >= 10
+    assert report.restarts >= 9
 
 
 def test_a_program_that_cannot_start_again_ends_the_run_with_what_was_found(tmp_path: Path) -> None:
@@ -294,8 +346,9 @@ def test_a_server_that_is_not_ours_and_goes_is_reported(tmp_path: Path) -> None:
 
     (finding,) = report.findings
     assert finding.symptom.kind is Kind.GONE
-    assert not finding.confirmed
-    assert "Connection refused" in report.stopped
+    assert finding.confirmed is None
+    assert "not tried again" in report.lines()[1]
+    assert "nobody listens there" in report.stopped
 
 
 def test_nobody_to_ask_is_a_target_error(tmp_path: Path) -> None:

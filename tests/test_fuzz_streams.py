@@ -1,9 +1,9 @@
 """Property 1: any bytes in any cuts with any descriptors give events or RemoteProtocolError; no descriptor stays open."""
 
-import os
 from contextlib import ExitStack
 
 import pytest
+from conftest import open_descriptors
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -18,11 +18,6 @@ from vfio_user_proto.states import Role
 from vfio_user_proto.unix import Stream, close_all, pair
 
 VERSION = corpus()["version-command-full"]
-
-
-def count_descriptors() -> int:
-    """How many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
 
 
 def read_all(stream: Stream, connection: Connection) -> list[Event]:
@@ -82,11 +77,11 @@ def deliver(packets: list[Packet], role: Role, end: bool) -> list[Event]:
 @example([Packet(VERSION, (Descriptor("eventfd"),) * 253), Packet(b"\0" * 16)], Role.SERVER, b"", False)
 def test_any_stream_is_read_or_refused(packets: list[Packet], role: Role, opening: bytes, end: bool) -> None:
     """Real sockets, real descriptors, either role, cut off or left open."""
-    before = count_descriptors()
+    before = open_descriptors()
 
     events = deliver([Packet(opening), *packets] if opening else packets, role, end)
 
-    assert before == count_descriptors()
+    assert before == open_descriptors()
     assert all(isinstance(event, (CommandReceived, ReplyReceived, Closed)) for event in events)
 
 
@@ -95,19 +90,19 @@ def test_any_stream_is_read_or_refused(packets: list[Packet], role: Role, openin
 def test_a_message_of_the_corpus_is_read_or_refused(name: str, role: Role) -> None:
     """Whole and byte by byte, with the same events."""
     data = corpus()[name]
-    before = count_descriptors()
+    before = open_descriptors()
 
     whole = deliver([Packet(VERSION), Packet(data)], role, True)
     cut = deliver([Packet(bytes([byte])) for byte in VERSION + data], role, True)
 
     assert whole == cut
-    assert before == count_descriptors()
+    assert before == open_descriptors()
 
 
 def test_the_count_sees_a_descriptor_that_is_left_open() -> None:
     """The property can fail: an engine whose leftovers nobody closes leaves them open."""
     ours, theirs = pair()
-    before = count_descriptors()
+    before = open_descriptors()
     with ExitStack() as stack:
         ours.write(VERSION[:8], [open_descriptor(Descriptor("memfd", 1), stack)])
     connection = Connection(Role.SERVER)
@@ -115,7 +110,7 @@ def test_the_count_sees_a_descriptor_that_is_left_open() -> None:
     assert arrived is not None
     connection.receive(*arrived)
 
-    assert before + 1 == count_descriptors()
+    assert len(before) + 1 == len(open_descriptors())
 
     close_all(connection.close())
     ours.close()

@@ -3,6 +3,7 @@
 import contextlib
 import select
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -34,8 +35,8 @@ from vfio_user_proto.unix import Stream, close_all
 _LIMIT: Final = 1 << 24
 # Seconds that a server may take to close after we have; it need not.
 _FAREWELL: Final = 0.2
-# Seconds between the parts of a message that is cut.
-_PAUSE: Final = 0.002
+# Seconds between two looks at whether the first part of a message that is cut was read: there is no event for that.
+_LOOK: Final = 0.001
 # How often a server's command gets a wrong reply.
 _WRONG_REPLIES: Final = 0.25
 
@@ -101,7 +102,8 @@ class _Talk:
         self.fds, self.wanted = 0, wire.HEADER_SIZE
         self.ending: Ending | None = None
         self.problem = ""
-        self.pausing = False  # a message is cut here: the server is to see the first part alone
+        self.pausing = False  # a message is cut here: the server is to read the first part alone
+        self.pause_ends = 0.0  # when that is given up
         self.excused = False  # the server may wait for something that it did not get
         self.sent = _headers(packets) if self.judging else [*_last_header(packets)]
         self.awaited = Counter((header.message_id, header.command) for header in self.sent)
@@ -119,20 +121,20 @@ class _Talk:
         poll.register(self.stream.fileno())
         writing = True
         while self.ending is None:
+            self.pausing &= time.monotonic() < self.pause_ends and self.stream.unread() > 0
             due = bool(self.queue or self.unsent)
             if writing and not due and not self.judging:
                 self._shut_down()
             writing = due
             poll.modify(self.stream.fileno(), select.POLLIN | (select.POLLOUT if due and not self.pausing else 0))
-            wait = _PAUSE if self.pausing else patience if due or self.judging else min(patience, _FAREWELL)
+            wait = _LOOK if self.pausing else patience if due or self.judging else min(patience, _FAREWELL)
             ready = poll.poll(wait * 1000)
             if not ready and not self.pausing:
                 waits_for_us = self.excused or not (due or self.judging)
                 self.ending = Ending.UNASKED if waits_for_us else Ending.SILENT
-            self.pausing = False
             for _, events in ready:
                 if events & select.POLLOUT and due:
-                    self._write()
+                    self._write(patience)
                 if events & ~select.POLLOUT:
                     self._read()
         return Conversation(self.ending, self.problem, self._suspect(), tuple(self.traffic))
@@ -142,8 +144,8 @@ class _Talk:
         with contextlib.suppress(OSError):  # the server was faster
             self.stream.socket.shutdown(socket.SHUT_WR)
 
-    def _write(self) -> None:
-        """Send what fits, one packet at most."""
+    def _write(self, patience: float) -> None:
+        """Send what fits, one packet at most; where a message is cut behind it, pause until it was read."""
         if self.unsent is None:
             packet, _ = self.queue.pop(0)
             self.traffic.append(Captured("client", packet.data, tuple(each.about() for each in packet.fds)))
@@ -159,6 +161,7 @@ class _Talk:
             sent = len(data)
         self.unsent = (data[sent:], [] if sent else fds) if sent < len(data) else None
         self.pausing = self.unsent is None and bool(self.queue) and not self.queue[0][1]
+        self.pause_ends = time.monotonic() + patience
 
     def _read(self) -> None:
         """Take what arrived, up to the end of one message."""

@@ -1,13 +1,14 @@
 """A failing session made small: fewer messages, fewer descriptors, fewer bytes, more zeros."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from vfio_user_fuzz.mutations import framed
 from vfio_user_fuzz.packets import Packet
 from vfio_user_proto.wire import HEADER_SIZE
 
 Session = tuple[Packet, ...]
+Item = TypeVar("Item")
 # The shortest run of bytes that is set to zero on its own.
 _GRAIN: Final = 4
 
@@ -21,7 +22,7 @@ def minimise(session: Session, fails: Callable[[Session], bool], *, attempts: in
     improved = True
     while improved and left > 0:
         improved = False
-        for candidates in (_without_packets, _without_descriptors, _shorter, _emptier):
+        for candidates in (without, _without_descriptors, _shorter, _emptier):
             progress = True
             while progress and left > 0:
                 progress = False
@@ -35,13 +36,13 @@ def minimise(session: Session, fails: Callable[[Session], bool], *, attempts: in
     return session
 
 
-def _without_packets(session: Session) -> Iterator[Session]:
-    """Without a half, a quarter, … of the packets."""
-    size = len(session)
+def without(items: tuple[Item, ...]) -> Iterator[tuple[Item, ...]]:
+    """Without a half, a quarter, … of the items; never without all."""
+    size = len(items)
     while size > 1:
         size = (size + 1) // 2
-        for start in range(0, len(session), size):
-            rest = session[:start] + session[start + size :]
+        for start in range(0, len(items), size):
+            rest = items[:start] + items[start + size :]
             if rest:
                 yield rest
         if size == 1:

@@ -62,7 +62,7 @@ def hold(target: Target, packets: Sequence[Packet], rng: Random, *, patience: fl
     if not unused and not heard and target.ended(_GOING) and not target.failure():
         return hold(target, packets, rng, patience=patience)
     if refused and not target.failure():
-        raise TargetError(f"{target.name}: {refused}")
+        raise TargetError(str(refused) if str(refused).startswith(target.name) else f"{target.name}: {refused}")
     return talk
 
 
