@@ -42,6 +42,11 @@ _MEANINGS = {
 }
 
 
+def quoted(requirement: Requirement) -> str:
+    """The sentence of a requirement and the section of the published document that it rests on, where that is not silent."""
+    return f"{requirement.text} ({requirement.section})" if requirement.section else requirement.text
+
+
 class Standing(NamedTuple):
     """One requirement, how it stands, the cases that decide it, and why it cannot be tested, or ""."""
 

@@ -38,6 +38,7 @@ from vfio_user_proto.model import Record
 ARGSZ = 0x1000
 # An index that is asked for even if the target claims to have thousands of regions.
 MOST = 64
+_BOUND = IrqInfoFlags.AUTOMASKED | IrqInfoFlags.NORESIZE
 _PROBE_SET = DeviceFeatureFlags.PROBE | DeviceFeatureFlags.SET
 
 
@@ -258,6 +259,20 @@ MASKABLE = Fact(
         lambda facts: [i for i in _several(facts) if facts.irqs[i].flags & IrqInfoFlags.MASKABLE],
     ),
 )
+AUTOMASKED = Fact(
+    "an interrupt type that masks itself",
+    _first(
+        "no interrupt type masks itself",
+        lambda facts: [i for i in _irqs(facts) if facts.irqs[i].flags & IrqInfoFlags.AUTOMASKED],
+    ),
+)
+AS_A_SET = Fact(
+    "an interrupt type with 2 vectors and more that are enabled as a set",
+    _first(
+        "no interrupt type has the noresize flag and 2 vectors",
+        lambda facts: [i for i in _irqs(facts) if facts.irqs[i].count >= 2 and _is_set(facts, i)],
+    ),
+)
 ANOTHER_TYPE = Fact(
     "an interrupt type besides it",
     _first("one interrupt type takes eventfds", lambda facts: [i for i in _irqs(facts) if i != SEVERAL.read(facts)]),
@@ -268,6 +283,10 @@ RAISED_MASKABLE = Fact(
         "the interrupt that can be raised cannot be masked",
         lambda facts: bool(facts.irqs[RAISED_INDEX.read(facts)].flags & IrqInfoFlags.MASKABLE),
     ),
+)
+TWO_FDS = Fact(
+    "two descriptors per message",
+    _flag("it takes fewer than 2 descriptors with a message", lambda facts: facts.capabilities.max_msg_fds >= 2),
 )
 THREE_FDS = Fact(
     "three descriptors per message",
@@ -302,8 +321,12 @@ def _irqs(facts: Facts) -> list[int]:
 
 
 def _several(facts: Facts) -> list[int]:
-    """The types with eventfds, of which each vector can be raised again at once, and with three of them or more."""
-    return [i for i in _irqs(facts) if facts.irqs[i].count >= 3 and not facts.irqs[i].flags & IrqInfoFlags.AUTOMASKED]
+    """The types with three vectors and more, each of which can be enabled by itself, and raised again at once."""
+    return [i for i in _irqs(facts) if facts.irqs[i].count >= 3 and not facts.irqs[i].flags & _BOUND]
+
+
+def _is_set(facts: Facts, index: int) -> bool:
+    return bool(facts.irqs[index].flags & IrqInfoFlags.NORESIZE)
 
 
 def _raised(facts: Facts) -> list[Interrupt]:

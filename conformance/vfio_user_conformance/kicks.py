@@ -30,6 +30,7 @@ from vfio_user_proto.messages import (
 )
 
 _RESPONSE: int = IoregionfdResp.fixed_size
+_RESPONSES = "region-io-fds.responses"
 
 
 @dataclass(frozen=True)
@@ -243,15 +244,15 @@ class Responses(AfterCheck):
             data = next_response(self.place, session)
             where = f"response {number} of {len(self.wanted)} on {self.place}"
             if data is None:
-                return [Problem(f"{where} did not come")]
+                return [Problem(f"{where} did not come", _RESPONSES)]
             if len(data) != _RESPONSE:
-                return [Problem(f"{where} has {plural(len(data), 'byte')}, not {_RESPONSE}")]
+                return [Problem(f"{where} has {plural(len(data), 'byte')}, not {_RESPONSE}", _RESPONSES)]
             got = wire.decode_record(IoregionfdResp, data)[0].data & ((1 << 8 * self.size) - 1)
             if value is not None and got != value:
                 return [Problem(f"{where} has {got:#x}, not {value:#x}")]
         with _socket(self.place) as sock, contextlib.suppress(BlockingIOError):
             if sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK):
-                return [Problem(f"one response more than was asked for came on {self.place}")]
+                return [Problem(f"one response more than was asked for came on {self.place}", _RESPONSES)]
         return []
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """The suite's own proof: the reference server passes every case in every mode, and each case catches the faults it names."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +12,9 @@ from vfio_user_conformance.model.catalogue import RULES
 from vfio_user_conformance.model.rule import Rule
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.profile import HAZARDS, load
+from vfio_user_conformance.reach import Reach, replaced
 from vfio_user_conformance.target import Respawn, Serve, builtin
-from vfio_user_conformance.verdict import FINDINGS, Outcome, Result
+from vfio_user_conformance.verdict import FINDINGS, SPOILED, Outcome, Result
 from vfio_user_proto.faults import FAULTS
 
 # A server that hangs on purpose is not waited for as long as one that may be slow.
@@ -37,9 +39,9 @@ class Mode:
 
 MODES: tuple[Mode, ...] = (
     Mode("as it is"),
-    Mode("no twin socket", ("--no-twin-socket",)),
-    Mode("small transfers", ("--max-data-xfer-size", "512")),
-    Mode("one descriptor per message", ("--max-msg-fds", "1")),
+    Mode("no twin socket", ("--no-twin-socket",), Respawn.DEATH),
+    Mode("small transfers", ("--max-data-xfer-size", "512"), Respawn.DEATH),
+    Mode("one descriptor per message", ("--max-msg-fds", "1"), Respawn.DEATH),
     Mode("one process until it dies", respawn=Respawn.DEATH),
     Mode("one process for all", respawn=Respawn.NEVER),
 )
@@ -75,7 +77,11 @@ class Proof:
 def bench(serve: Serve, timing: Timing = TIMING, respawn: Respawn = Respawn.CASE) -> Bench:
     """The reference server that ``serve`` runs, ready for cases."""
     made = Bench(builtin(serve, respawn=respawn), Facts(profile=load("builtin")), frozenset(HAZARDS), timing)
-    made.survey()
+    try:
+        made.survey()
+    except BaseException:
+        made.target.close()
+        raise
     return made
 
 
@@ -104,7 +110,7 @@ def _judged(bench: Bench, case: Case) -> Result:
 
 @dataclass(frozen=True)
 class First:
-    """The first finding about a fault when the catalogue is run in its order up to ``case``, which names the fault."""
+    """The first finding about a fault when the catalogue is run in its order up to ``case``, the first that names it."""
 
     fault: str
     case: Case
@@ -112,30 +118,41 @@ class First:
 
     @property
     def named(self) -> bool:
-        """Whether that finding names the mistake: it is the case's own, or about the case's own requirement."""
-        return self.result.ident == self.case.ident or self.result.broken == self.case.requirement
+        """Whether that finding names the mistake: it is the case's own, or about the case's own requirement.
+
+        What a target dies of breaks its survival, whatever it was about.
+        """
+        about = self.result.requirement if self.result.outcome in SPOILED else self.result.broken
+        return self.result.ident == self.case.ident or self.case.requirement in (about, self.result.broken)
 
 
 def firsts(serving: Serving, cases: list[Case]) -> Iterator[First]:
-    """Which finding comes first, for each fault that ``cases`` name. A finding is made again on a process that nobody used."""
-    for case in cases:
-        for fault in case.catches:
-            wrong = serving(("--fault", fault))
-            shared, alone = bench(wrong, respawn=Respawn.DEATH), bench(wrong)
-            try:
-                yield First(fault, case, _first(case, shared, alone))
-            finally:
-                shared.target.close()
-                alone.target.close()
+    """Which finding comes first, for each fault that ``cases`` name.
+
+    A finding is made again on a process that nobody used, with all the time that a slow one takes. Cases to which the fault
+    makes no difference are left out.
+    """
+    reach = Reach(bench, serving(()))
+    try:
+        for fault in dict.fromkeys(fault for case in cases for fault in case.catches):
+            yield _first(fault, serving(("--fault", fault)), reach)
+    finally:
+        reach.close()
 
 
-def _first(case: Case, shared: Bench, alone: Bench) -> Result:
-    for each in catalogue().values():
-        if each.ident == case.ident:
-            break
-        if shared.run(each).outcome in _CAUGHT and (result := alone.run(each)).outcome in _CAUGHT:
-            return result
-    return alone.run(case)
+def _first(fault: str, serve: Serve, reach: Reach) -> First:
+    case = next(each for each in catalogue().values() if fault in each.catches)
+    shared, alone = bench(serve, respawn=Respawn.DEATH), bench(serve, Timing())
+    changed = replaced(FAULTS[fault]) if alone.facts == reach.facts else None
+    try:
+        for each in itertools.takewhile(lambda other: other is not case, catalogue().values()):
+            touched = changed is None or changed & reach.of(each)
+            if touched and shared.run(each).outcome in _CAUGHT and (found := alone.run(each)).outcome in _CAUGHT:
+                return First(fault, case, found)
+        return First(fault, case, alone.run(case))
+    finally:
+        shared.target.close()
+        alone.target.close()
 
 
 def gaps() -> list[str]:

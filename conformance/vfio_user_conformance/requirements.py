@@ -1065,12 +1065,36 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "handled; no further one comes before.",
         ),
         Requirement(
+            "get-irq-info.masks-itself",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_IRQ_INFO / Reply",
+            "An interrupt of a type with the automasked flag that was signalled is not signalled again before the "
+            "client has unmasked it, and then is.",
+        ),
+        Requirement(
             "get-irq-info.noresize",
             "should",
             "client",
             "VFIO_USER_DEVICE_GET_IRQ_INFO / Reply",
             "For a type with the noresize flag the client disables the whole type before it enables further "
             "interrupts.",
+        ),
+        Requirement(
+            "get-irq-info.set-anew",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_IRQ_INFO / Reply",
+            "Once a type with the noresize flag is disabled, another set of its interrupts is enabled, more of them "
+            "than before too.",
+        ),
+        Requirement(
+            "get-irq-info.set-enlarged",
+            "info",
+            "server",
+            "VFIO_USER_DEVICE_GET_IRQ_INFO / Reply",
+            "Whether a type with the noresize flag takes eventfds for further interrupts while a set is enabled is "
+            "reported.",
         ),
         Requirement(
             "set-irqs.client-knows",

@@ -29,13 +29,15 @@ from vfio_user_proto.messages import (
     RegionWriteReply,
     RegionWriteRequest,
 )
+from vfio_user_proto.model import Record
 from vfio_user_proto.responder import NOTHING, Answer, Responder
+from vfio_user_proto.wire import HEADER_SIZE
 
 NONE, BOOL, EVENTFD = IrqSetFlags.DATA_NONE, IrqSetFlags.DATA_BOOL, IrqSetFlags.DATA_EVENTFD
 TRIGGER, MASK = IrqSetFlags.ACTION_TRIGGER, IrqSetFlags.ACTION_MASK
 # What the test device has: the faults are about its edges.
-REGIONS, CONFIG_SIZE, MAPPABLE, IRQS, VECTORS = 10, 256, 2, 5, 4
-XFER, BIG = 1 << 20, 1 << 31
+REGIONS, CONFIG, CONFIG_SIZE, MAPPABLE, IRQS, VECTORS = 10, 7, 256, 2, 5, 4
+XFER, BIG, REGISTER = 1 << 20, 1 << 31, 8
 
 
 # Interrupts.
@@ -94,6 +96,11 @@ def _lost(request: RegionWriteRequest) -> RegionWriteReply:
     return RegionWriteReply(offset=request.offset, region=request.region, count=request.count)
 
 
+def _has(event: CommandReceived, request: type[Record]) -> bool:
+    """Whether a message has at least the fixed part of ``request``."""
+    return event.message.header.message_size >= HEADER_SIZE + request.fixed_size
+
+
 def _wrong_length(wrong: Callable[[CommandReceived], bool]) -> type[Responder]:
     """Takes a write whose data have another length than its count says."""
 
@@ -106,7 +113,8 @@ def _wrong_length(wrong: Callable[[CommandReceived], bool]) -> type[Responder]:
 
 
 def _count_believed(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
-    if event.message.header.command == Command.REGION_WRITE_MULTI and event.problem is not None:
+    several = event.message.header.command == Command.REGION_WRITE_MULTI and _has(event, RegionWriteMultiRequest)
+    if several and event.problem is not None:
         return RegionWriteMultiReply(wr_cnt=1), ()
     return Responder.respond(self, event, fds)
 
@@ -116,8 +124,8 @@ def _only_one(self: Any, request: RegionWriteMultiRequest, fds: list[int]) -> An
     return RegionWriteMultiReply(wr_cnt=request.wr_cnt), ()
 
 
-class _DiesAfterReset(Responder):
-    """Does not expect a mapping after a reset."""
+class _Reset(Responder):
+    """Knows whether it was reset."""
 
     was_reset = False
 
@@ -125,11 +133,15 @@ class _DiesAfterReset(Responder):
         self.was_reset = True
         return super().device_reset(request, fds)
 
+
+class _NoMappings(_Reset):
+    """Does not expect a mapping after a reset."""
+
     def dma_map(self, request: Any, fds: list[int]) -> Answer:
         return die() if self.was_reset else super().dma_map(request, fds)
 
 
-class _NoInterrupts(_DiesAfterReset):
+class _NoInterrupts(_Reset):
     """Does not expect that an interrupt is raised after a reset."""
 
     def device_set_irqs(self, request: DeviceSetIrqsRequest, fds: list[int]) -> Answer:
@@ -192,7 +204,7 @@ FAULTS: tuple[Fault, ...] = (
     _reads(
         "read-last-bytes-refused",
         "The last byte of a region is not part of it.",
-        lambda request: request.offset + request.count >= CONFIG_SIZE,
+        lambda request: request.region == CONFIG and request.offset + request.count >= CONFIG_SIZE,
         lambda name, when: refuse(name, errno.EINVAL, when),
     ),
     _reads(
@@ -201,11 +213,15 @@ FAULTS: tuple[Fault, ...] = (
         lambda request: request.region == MAPPABLE,
         lambda name, when: refuse(name, errno.EINVAL, when),
     ),
-    _reads("read-behind-the-end-crash", "Offsets lie within the region.", lambda r: CONFIG_SIZE <= r.offset < BIG),
+    _reads(
+        "read-behind-the-end-crash",
+        "Offsets lie within the region.",
+        lambda r: r.region == CONFIG and CONFIG_SIZE <= r.offset < BIG,
+    ),
     _reads(
         "read-across-the-end-crash",
         "Only the offset is looked at.",
-        lambda r: r.offset < CONFIG_SIZE < r.offset + r.count < BIG,
+        lambda r: r.region == CONFIG and r.offset < CONFIG_SIZE < r.offset + r.count < BIG,
     ),
     _reads("read-wrap-crash", "offset and count fit into 64 bits.", lambda r: r.offset + r.count >= 1 << 64),
     _reads("read-no-such-region-crash", "Regions exist.", lambda r: r.region >= REGIONS),
@@ -216,11 +232,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "write-echoes-nothing", "The reply names no place.", outgoing=fields(Command.REGION_WRITE, offset=0, region=0)
     ),
-    Fault("write-lost", "What is written is forgotten.", responder=accept("region_write", _lost)),
+    Fault(
+        "write-lost",
+        "What is wider than a register is forgotten.",
+        responder=accept("region_write", _lost, lambda request: request.count > REGISTER),
+    ),
     Fault(
         "write-short-data-accepted",
         "Missing data are not missed.",
-        responder=_wrong_length(lambda event: event.problem is not None),
+        responder=_wrong_length(lambda event: event.problem is not None and _has(event, RegionWriteRequest)),
     ),
     Fault(
         "write-long-data-accepted",
@@ -240,5 +260,5 @@ FAULTS: tuple[Fault, ...] = (
         responder=refuse("device_reset", errno.ENOTSUP),
     ),
     Fault("reset-then-raise-crash", "A reset disables every interrupt.", responder=_NoInterrupts),
-    Fault("reset-then-map-crash", "Nothing is mapped after a reset.", responder=_DiesAfterReset),
+    Fault("reset-then-map-crash", "Nothing is mapped after a reset.", responder=_NoMappings),
 )

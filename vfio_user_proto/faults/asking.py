@@ -134,7 +134,11 @@ FAULTS: tuple[Fault, ...] = (
         "Message-signalled interrupts are masked in their table.",
         responder=refuse("device_set_irqs", errno.EINVAL, lambda r: r.flags & MASK),
     ),
-    Fault("feature-argsz-ignored", "There is room for every feature.", responder=_roomy("device_feature")),
+    Fault(
+        "feature-argsz-ignored",
+        "There is room for what a device can do.",
+        responder=_roomy("device_feature", asks_for(F.MIGRATION, GET)),
+    ),
     Fault(
         "log-report-argsz-ignored",
         "There is room for every bitmap.",
@@ -174,7 +178,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "feature-argsz-largest-hangs",
         "Room is cleared before it is used.",
-        responder=stuck("device_feature", lambda request: request.argsz >= BIG),
+        responder=stuck("device_feature", lambda request: request.argsz >= BIG and asks_for(F.MIGRATION, GET)(request)),
     ),
     _refused("migration", F.MIGRATION, 0),
     _refused("state", F.MIG_DEVICE_STATE, GET | SET),
@@ -204,6 +208,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "feature-get-without-flags",
         "The reply says which feature it is, not what was done.",
-        outgoing=fields(FEATURE, flags=lambda reply: reply.flags & ~GET),
+        outgoing=fields(FEATURE, flags=lambda reply: reply.flags if reply.flags & PROBE else reply.flags & ~GET),
     ),
 )

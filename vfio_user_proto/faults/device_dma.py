@@ -18,6 +18,8 @@ def memory(table: type[DmaMap]) -> type[Responder]:
     """A server with another table of client memory."""
 
     class Faulty(Responder):
+        replaces = (table,)
+
         def __init__(self, device: Any, dma: DmaMap, *rest: Any) -> None:
             super().__init__(device, dma, *rest)
             dma.__class__ = table

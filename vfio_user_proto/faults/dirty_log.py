@@ -5,10 +5,9 @@ from typing import Any
 
 from vfio_user_proto.device import Device
 from vfio_user_proto.dirty import DirtyLog
-from vfio_user_proto.faults.kit import Fault, asks_for, die, hang
+from vfio_user_proto.faults.kit import Fault, die, hang
 from vfio_user_proto.memory import DmaMap
-from vfio_user_proto.messages import DeviceFeature, DeviceFeatureFlags, DeviceFeatureRequest
-from vfio_user_proto.responder import Answer, Responder
+from vfio_user_proto.responder import Responder
 
 K = 4096
 
@@ -18,6 +17,8 @@ def _log(name: str, mistake: str, **methods: Any) -> Fault:
     table = type("Faulty", (DirtyLog,), methods)
 
     class Faulty(Responder):
+        replaces = (table,)
+
         def __init__(self, device: Device, dma: DmaMap, *rest: Any) -> None:
             super().__init__(device, dma, *rest)
             log: Any = self.features.log
@@ -71,8 +72,16 @@ def _from_mapping(log: Any, iova: int, length: int, size: int, bits: set[int]) -
 
 def _only_first(log: Any, iova: int, length: int, size: int, bits: set[int]) -> Iterable[int]:
     """The first of the mappings, wherever the range is."""
-    first = log.dma._regions[0].address
-    return set() if iova != first else bits
+    first = log.dma._regions[0]
+    return bits if first.address <= iova < first.address + first.size else set()
+
+
+def _of_one_mapping(log: Any, iova: int, length: int, size: int, bits: set[int]) -> Iterable[int]:
+    """Those of the mapping in which the range begins."""
+    end = next(
+        (each.address + each.size for each in log.dma._regions if each.address <= iova < each.address + each.size), 0
+    )
+    return {bit for bit in bits if iova + bit * size < end}
 
 
 def _one_of_several(log: Any, iova: int, length: int, size: int, bits: set[int]) -> Iterable[int]:
@@ -106,6 +115,8 @@ def _first_page_only(self: Any, iova: int, length: int, page_size: int, room: in
 
 def _unchecked(self: Any, iova: int, length: int, page_size: int, room: int) -> bytes:
     """All pages that the words of the bitmap have room for."""
+    if not page_size:
+        return DirtyLog.report(self, iova, length, page_size, room)
     words = -(-length // page_size // 64)
     return DirtyLog.report(self, iova, words * 64 * page_size, page_size, room)
 
@@ -204,20 +215,6 @@ class _LogsReads(Responder):
         dma.read = read
 
 
-class _EmptyOverTwo(Responder):
-    """A report over two mappings succeeds without one."""
-
-    def device_feature(self, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-        answer = super().device_feature(request, fds)
-        if asks_for(DeviceFeature.DMA_LOGGING_REPORT, DeviceFeatureFlags.GET)(request):
-            iova, length = (int.from_bytes(request.data[at : at + 8], "little") for at in (0, 8))
-            inside = [
-                each for each in self.dma._regions if each.address < iova + length and each.address + each.size > iova
-            ]
-            return (None, ()) if len(inside) > 1 else answer
-        return answer
-
-
 FAULTS: tuple[Fault, ...] = (
     _reports("dirty-bits-from-the-top", "Bit 7 comes first.", lambda log, i, n, size, bits: {bit ^ 7 for bit in bits}),
     _reports("dirty-bits-one-on", "Pages are counted from 1.", lambda log, i, n, size, bits: {bit + 1 for bit in bits}),
@@ -233,11 +230,7 @@ FAULTS: tuple[Fault, ...] = (
     _reports("dirty-bits-from-the-mapping", "Bit 0 is the first page of the mapping.", _from_mapping),
     _log("dirty-range-unchecked", "A range ends where its bitmap does (libvfio-user efd091b).", report=_unchecked),
     _reports("dirty-first-mapping-only", "There is one mapping.", _only_first),
-    Fault(
-        "dirty-two-mappings-empty",
-        "A report over two mappings is a success without a bitmap (libvfio-user efd091b).",
-        responder=_EmptyOverTwo,
-    ),
+    _reports("dirty-two-mappings-as-one", "A report ends with the mapping in which it begins.", _of_one_mapping),
     _reports("dirty-bit-of-address", "A bit is that of the address, as the published formula has it.", _of_address),
     _reports("dirty-page-of-8-bits", "There are 256 pages.", lambda log, i, n, size, bits: {bit % 256 for bit in bits}),
     _reports("dirty-4096-pages", "There are 4096 pages.", lambda log, i, n, size, bits: {b for b in bits if b < 4096}),

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from vfio_user_proto import unix, wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.device import Device
 from vfio_user_proto.errors import RemoteProtocolError
-from vfio_user_proto.events import CommandReceived, Event, ReplyReceived
+from vfio_user_proto.events import CommandReceived, Event, Outgoing, ReplyReceived
 from vfio_user_proto.faults.device_dma import memory
 from vfio_user_proto.faults.kit import Fault, Incoming, die, hang, header, payload
 from vfio_user_proto.memory import DmaMap, Region
@@ -31,7 +32,8 @@ def session(name: str, mistake: str, **methods: Callable[..., Any]) -> Fault:
         Responder.__init__(self, device, dma, *rest)
         dma._transfer.__class__ = faulty
 
-    return Fault(name, mistake, responder=type("Faulty", (Responder,), {"__init__": begin, **own}))
+    responder = type("Faulty", (Responder,), {"__init__": begin, "replaces": (faulty,), **own})
+    return Fault(name, mistake, responder=responder)
 
 
 def _table(name: str, mistake: str, **methods: Callable[..., Any]) -> Fault:
@@ -92,9 +94,9 @@ def _padded(self: Any, region: Region, at: int, data: bytes) -> None:
     DmaMap._write(self, region, at, data + bytes(-len(data) % self._limit() if odd else 0))
 
 
-def _whole_chunks(self: Any, region: Region, at: int, data: bytes) -> None:
-    limit = self._limit()
-    DmaMap._write(self, region, at, data[: max(len(data) // limit, 1) * limit])
+def _no_single_byte(self: Any, region: Region, at: int, data: bytes) -> None:
+    single = len(data) > 1 and len(data) % self._limit() == 1
+    DmaMap._write(self, region, at, data[:-1] if single else data)
 
 
 def _one_more(self: Any, region: Region, at: int, count: int) -> bytes:
@@ -219,18 +221,42 @@ def _answered(name: str, mistake: str, when: Callable[[ReplyReceived], Any], the
     return Fault(name, mistake, connection=Faulty)
 
 
-def _unasked(name: str, mistake: str, then: Callable[[], Any] = die) -> Fault:
-    """Comes to grief over an answer to nothing."""
+class _Unasked(Connection):
+    """Dies of an answer to nothing, once it has asked something."""
 
-    class Faulty(Connection):
-        def receive(self, data: bytes, fds: Any = ()) -> None:
-            try:
-                super().receive(data, fds)
-            except RemoteProtocolError:
-                then()
-                raise
+    asked = False
 
-    return Fault(name, mistake, connection=Faulty)
+    def command(self, *what: Any, **more: Any) -> Outgoing:
+        self.asked = True
+        return super().command(*what, **more)
+
+    def receive(self, data: bytes, fds: Any = ()) -> None:
+        try:
+            super().receive(data, fds)
+        except RemoteProtocolError:
+            if self.asked:
+                die()
+            raise
+
+
+class _Twice(Connection):
+    """Waits for ever after a second answer to the same command."""
+
+    answered: int | None = None
+
+    def next_event(self) -> Event | None:
+        event = super().next_event()
+        if isinstance(event, ReplyReceived):
+            self.answered = event.message.header.message_id
+        return event
+
+    def receive(self, data: bytes, fds: Any = ()) -> None:
+        try:
+            super().receive(data, fds)
+        except RemoteProtocolError:
+            if self.answered == int.from_bytes(data[:2], sys.byteorder):
+                hang()
+            raise
 
 
 def _count(event: ReplyReceived) -> int:
@@ -267,7 +293,7 @@ FAULTS: tuple[Fault, ...] = (
     _table("message-limit-ignored", "A client takes everything at once.", _write=_unlimited_write),
     _table("message-read-limit-ignored", "A client gives everything at once.", _read=_unlimited_read),
     _table("message-last-chunk-padded", "All chunks have one size.", _write=_padded),
-    _table("message-last-byte-lost", "There is no rest behind the chunks.", _write=_whole_chunks),
+    _table("message-last-byte-lost", "No chunk has one byte.", _write=_no_single_byte),
     _table("message-limit-one-more", "The limit is one byte too large.", _read=_one_more),
     _table("message-default-limit-unknown", "A client that states no limit has none.", _read=_two_mib),
     _table(
@@ -331,6 +357,6 @@ FAULTS: tuple[Fault, ...] = (
         "A refusal is a header.",
         lambda event: event.message.is_error and event.message.header.message_size > wire.HEADER_SIZE,
     ),
-    _unasked("message-unasked-reply-crash", "Each answer belongs to a command."),
-    _unasked("message-unasked-reply-hangs", "Each answer comes once.", hang),
+    Fault("message-unasked-reply-crash", "Each answer belongs to a command.", connection=_Unasked),
+    Fault("message-answered-twice-hangs", "Each answer comes once.", connection=_Twice),
 )

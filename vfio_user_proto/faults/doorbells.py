@@ -23,6 +23,8 @@ def _acting(region: type[IoFdRegion]) -> type[Responder]:
     """A responder whose test device has such regions."""
 
     class Acting(Responder):
+        replaces = (region,)
+
         def __init__(self, device: Device, *more: Any) -> None:
             if isinstance(device, TestDevice):
                 for each in device.io_fds.values():
@@ -211,6 +213,7 @@ class _Crossed(IoFdRegion):
 
     def attach(self, host: Host) -> None:
         super().attach(host)
+        self.sockets[:] = [each for each in self.sockets if each.fileno() >= 0]  # a former client's are closed
         if self._has_window:
             self.sockets.append(self._ours)
 

@@ -13,6 +13,7 @@ from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     ERROR,
     Fault,
+    Mapping,
     OneRead,
     Watched,
     die,
@@ -24,7 +25,7 @@ from vfio_user_proto.faults.kit import (
     rewritten,
     size_of,
 )
-from vfio_user_proto.memory import DmaMap
+from vfio_user_proto.memory import DmaMap, Region
 from vfio_user_proto.messages import Command, HeaderFlags
 from vfio_user_proto.responder import NOTHING, Answer, Responder
 from vfio_user_proto.session import Filter
@@ -179,26 +180,15 @@ class _WholeOnly(OneRead):
 # The client leaves.
 
 
-class _Left(Watched):
-    """Dies at the end of the stream where ``fatal`` says so."""
+def _lost_inside(part: str) -> type[Connection]:
+    """Dies where the stream ends inside this part of a message, and memory is mapped."""
 
-    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        if not data and self.fatal():
+    def receive(self: Any, data: bytes, fds: Sequence[int] = ()) -> None:
+        if not data and self.mapped and self.inside == part:
             die()
-        super().receive(data, fds)
+        Mapping.receive(self, data, fds)
 
-    def fatal(self) -> bool:
-        raise NotImplementedError
-
-
-class _LeftInHeader(_Left):
-    def fatal(self) -> bool:
-        return self.inside == "header"
-
-
-class _LeftInPayload(_Left):
-    def fatal(self) -> bool:
-        return self.inside == "payload"
+    return type("Faulty", (Mapping,), {"receive": receive})
 
 
 class _LeftWithReplies(Connection):
@@ -216,14 +206,24 @@ def _second(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
     return hang() if second else Responder.respond(self, event, fds)
 
 
-class _OneMap(Responder):
-    """Keeps one table of client memory for all clients."""
+class _LastingMap(DmaMap):
+    """Remembers single pages without descriptor when its client has left."""
 
-    shared: DmaMap | None = None
+    left: Sequence[Region] = ()
+
+    def clear(self) -> None:
+        _LastingMap.left = [region for region in self._regions if region.fd is None and region.size == self.page_size]
+        super().clear()
+
+
+class _OneMap(Responder):
+    """Begins with what the last client has left in the table."""
 
     def __init__(self, device: Device, dma: DmaMap, *rest: Any) -> None:
-        _OneMap.shared = _OneMap.shared or DmaMap(dma)  # type: ignore[arg-type]
-        super().__init__(device, _OneMap.shared, *rest)
+        super().__init__(device, dma, *rest)
+        dma.__class__ = _LastingMap
+        for region in _LastingMap.left:
+            dma.map(region)
 
 
 class _Reset(Responder):
@@ -315,8 +315,8 @@ FAULTS: tuple[Fault, ...] = (
     _obeys("payload-missing-crash", "There is always a payload.", _missing),
     _stream("payload-trailing-left", "What follows a payload is the next message.", rewritten(_trailing_left)),
     _obeys("second-client-hangs", "Only one client is ever served.", _second),
-    _stream("client-lost-in-header-crash", "A client never leaves inside a header.", _LeftInHeader),
-    _stream("client-lost-in-payload-crash", "A client never leaves inside a payload.", _LeftInPayload),
+    _stream("client-lost-in-header-crash", "No client with memory leaves inside a header.", _lost_inside("header")),
+    _stream("client-lost-in-payload-crash", "No client with memory leaves inside a payload.", _lost_inside("payload")),
     _stream("client-lost-with-replies-due-crash", "A client reads every reply.", _LeftWithReplies),
     Fault("mappings-outlive-client", "The next client finds the mappings of the last one.", responder=_OneMap),
     Fault("client-lost-resets-device", "Each client gets a device that was reset.", responder=_Reset),

@@ -64,7 +64,8 @@ class _Growing(Responder):
         assert isinstance(reply, DeviceGetRegionIoFdsReply)
         if reply.sub_regions:
             self.extra += 1
-            reply = reply.replace(sub_regions=reply.sub_regions + reply.sub_regions[-1:] * self.extra)
+            records = reply.sub_regions + reply.sub_regions[-1:] * self.extra
+            reply = DeviceGetRegionIoFdsReply(index=reply.index, sub_regions=records)
         return (reply, sending) if request.argsz >= reply.argsz else (reply.replace(sub_regions=()), ())
 
 
@@ -80,18 +81,33 @@ class _Generous(Responder):
 
 
 def _one_each(self: Any, reply: DeviceGetRegionIoFdsReply, fds: list[int]) -> Answer:
-    """A descriptor for each record, however many share it."""
-    sending = [fds[record.fd_index] for record in reply.sub_regions if not isinstance(record, bytes)]
-    sending += [fd for fd in fds if fd not in sending]
-    records = [
-        record if isinstance(record, bytes) else record.replace(fd_index=number)
-        for number, record in enumerate(reply.sub_regions)
+    """A descriptor for each record, however many share it; what is left comes behind them."""
+    records = [record for record in reply.sub_regions if not isinstance(record, bytes)]
+    own = [fds[record.fd_index] for record in records]
+    sending = own + [fd for fd in fds if fd not in own]
+    placed = [
+        record.replace(fd_index=number, shadow_mem_fd_index=sending.index(fds[record.shadow_mem_fd_index]))
+        if isinstance(record, ShadowIoeventfdSubRegion)
+        else record.replace(fd_index=number)
+        for number, record in enumerate(records)
     ]
-    return reply.replace(sub_regions=tuple(records)), sending
+    return reply.replace(sub_regions=tuple(placed)), sending
 
 
 def _beyond_its_file(record: Any) -> dict[str, Any]:
     return {"shadow_offset": 1 << 20} if isinstance(record, ShadowIoeventfdSubRegion) else {}
+
+
+def _without_last(reply: Any) -> tuple[Any, ...]:
+    """The last of several sub-regions has no descriptor, which its index says by -1."""
+    records: tuple[Any, ...] = reply.sub_regions
+    return (*records[:-1], records[-1].replace(fd_index=0xFFFFFFFF)) if len(records) > 1 else records
+
+
+def _counts_eventfds(record: Any) -> dict[str, Any]:
+    return (
+        {"shadow_mem_fd_index": record.shadow_mem_fd_index + 8} if isinstance(record, ShadowIoeventfdSubRegion) else {}
+    )
 
 
 def _moved(record: Any) -> dict[str, Any]:
@@ -143,6 +159,16 @@ FAULTS: tuple[Fault, ...] = (
         outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"offset": record.offset + (1 << 20)})),
     ),
     Fault("region-io-fds-without-descriptors", "The descriptors are forgotten.", outgoing=without_fds(IO_FDS)),
+    Fault(
+        "region-io-fds-index-minus-one",
+        "A sub-region without descriptor has the index -1 (libvfio-user efd091b).",
+        outgoing=fields(IO_FDS, sub_regions=_without_last),
+    ),
+    Fault(
+        "region-io-fds-shadow-index-beyond",
+        "Shadow memory is counted apart from eventfds.",
+        outgoing=fields(IO_FDS, sub_regions=_records(_counts_eventfds)),
+    ),
     Fault(
         "region-io-fds-count-stale", "A record was removed, and is counted.", outgoing=outgoing(_stale_count, IO_FDS)
     ),

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
-from vfio_user_proto.messages import DeviceFeature, DeviceFeatureRequest, HeaderFlags
+from vfio_user_proto.messages import Command, DeviceFeature, DeviceFeatureRequest, HeaderFlags
 from vfio_user_proto.model import Record
 from vfio_user_proto.responder import Answer, Responder
 from vfio_user_proto.session import Filter, Options
@@ -22,7 +22,11 @@ ERROR: Final = int(HeaderFlags.ERROR)
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to be wrong; ``mistake`` says it in a sentence."""
+    """One way to be wrong; ``mistake`` says it in a sentence.
+
+    A responder that puts objects of other classes in the place of the server's own when it is made, and does nothing else
+    then, names these classes in ``replaces``.
+    """
 
     name: str
     mistake: str
@@ -220,6 +224,17 @@ class Watched(Connection):
     def inside(self) -> str:
         """What came in part: "header", "payload", or "" between two messages."""
         return "" if not self._seen else "header" if len(self._seen) < wire.HEADER_SIZE else "payload"
+
+
+class Mapping(Watched):
+    """A connection that knows whether its client has mapped memory."""
+
+    mapped = False
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        command = int.from_bytes((self._seen + data)[2:4], sys.byteorder)
+        super().receive(data, fds)
+        self.mapped |= not self.inside and command == Command.DMA_MAP
 
 
 class Incoming(Watched):

@@ -9,6 +9,8 @@ from vfio_user_proto import unix
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import NO_REPLY, Fault, Watched, die, hang, method, respond, right
+from vfio_user_proto.faults.signals import irqs
+from vfio_user_proto.interrupts import Interrupts
 from vfio_user_proto.messages import Command, DeviceSetIrqsRequest, HeaderFlags, MessageType
 from vfio_user_proto.responder import Answer, Responder
 from vfio_user_proto.states import State
@@ -48,10 +50,6 @@ def _fewer_irqs(self: Any, event: CommandReceived) -> bool:
     return isinstance(request, DeviceSetIrqsRequest) and len(event.fds) < request.count
 
 
-def _good_irqs(self: Any, event: CommandReceived) -> bool:
-    return event.message.header.command == Command.DEVICE_SET_IRQS and not _refused_irqs(self, event)
-
-
 class _Forgetful(Responder):
     """Keeps a copy of each eventfd, and closes it only where ``closes`` says so, or with the client."""
 
@@ -71,6 +69,15 @@ class _Forgetful(Responder):
             copies.clear()
         copies += new
         return answer
+
+
+def _left_open(self: Any) -> None:
+    """The client left."""
+    for vectors in self._vectors.values():
+        for vector in vectors:
+            for fd in vector.events.values():
+                os.dup(fd)
+    Interrupts.clear(self)
 
 
 def _forgets(what: str) -> type[Responder]:
@@ -168,7 +175,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("of-disabled-interrupts", "Eventfds stay open when a type is disabled.", _forgets("disabled")),
     _fault("more-eventfds-than-interrupts", "There are as many eventfds as interrupts.", _kept(_more_irqs, 1)),
     _fault("fewer-eventfds-than-interrupts", "There are as many eventfds as interrupts.", _kept(_fewer_irqs)),
-    _fault("of-a-lost-client", "Eventfds outlive their client.", _kept(_good_irqs)),
+    irqs("descriptor-of-a-lost-client-kept", "Eventfds outlive their client.", clear=_left_open),
     _odd("eventfd-broken-pipe-crash", "Nobody closes the other end (libvfio-user efd091b).", 0, die),
     _odd("eventfd-full-pipe-hangs", "There is room for a signal (libvfio-user efd091b).", select.POLLOUT, hang),
     Fault("cut-header-keeps-descriptor", "Descriptors of a cut header are forgotten.", connection=_OfHeaders),

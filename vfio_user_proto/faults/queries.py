@@ -19,7 +19,6 @@ from vfio_user_proto.faults.kit import (
     payload,
     refuse,
     right,
-    shorter,
     without_fds,
 )
 from vfio_user_proto.messages import (
@@ -35,6 +34,7 @@ from vfio_user_proto.messages import (
     RegionInfoFlags,
 )
 from vfio_user_proto.responder import Answer, Responder
+from vfio_user_proto.session import Filter
 
 INFO, REGION = Command.DEVICE_GET_INFO, Command.DEVICE_GET_REGION_INFO
 IO_FDS, IRQ = Command.DEVICE_GET_REGION_IO_FDS, Command.DEVICE_GET_IRQ_INFO
@@ -101,6 +101,13 @@ def _records(change: Callable[[Any], dict[str, Any]]) -> Callable[[Any], tuple[A
     return lambda reply: tuple(record.replace(**change(record)) for record in reply.sub_regions)
 
 
+def _cut_behind(last: int, command: int, size: int) -> Filter:
+    """Replies about indexes above ``last`` have ``size`` bytes of payload."""
+    return outgoing(
+        lambda data, to: payload(data, data[16 : 16 + size]) if asked(to).index > last else data, command, error=False
+    )
+
+
 def _not_posted(record: Any) -> dict[str, Any]:
     return {"size": 0, "flags": IoregionFlags(0)} if record.type == IoFdType.IOREGIONFD else {}
 
@@ -159,7 +166,7 @@ FAULTS: tuple[Fault, ...] = (
     *_queries(REGION, "device_get_region_info", "region-info", DeviceGetRegionInfoReply, REGIONS),
     *_queries(IO_FDS, "device_get_region_io_fds", "region-io-fds", DeviceGetRegionIoFdsReply, REGIONS),
     *_queries(IRQ, "device_get_irq_info", "irq-info", DeviceGetIrqInfoReply, IRQS),
-    Fault("region-info-short", "The reply lacks the offset.", outgoing=shorter(REGION, 24)),
+    Fault("region-info-short", "A region of the device's own has no offset.", outgoing=_cut_behind(8, REGION, 24)),
     Fault("region-info-index-zero", "The reply names no region.", outgoing=fields(REGION, index=0)),
     Fault(
         "region-info-index-signed",
@@ -222,11 +229,15 @@ FAULTS: tuple[Fault, ...] = (
         "argsz counts the records alone.",
         outgoing=fields(IO_FDS, argsz=lambda reply: reply.argsz - (16 if reply.count else 0)),
     ),
-    Fault("region-io-fds-flags-set", "flags is not zero.", outgoing=fields(IO_FDS, flags=1)),
+    Fault(
+        "region-io-fds-flags-set",
+        "flags is not zero.",
+        outgoing=fields(IO_FDS, flags=lambda reply: int(reply.index > 3)),
+    ),
     Fault(
         "region-io-fds-type-unknown",
         "Records are of a type that the table lacks.",
-        outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"type": 9})),
+        outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"type": 9} if record.offset else {})),
     ),
     Fault(
         "region-io-fds-index-from-one",
@@ -258,7 +269,7 @@ FAULTS: tuple[Fault, ...] = (
         "A reply without records brings a descriptor.",
         responder=method("device_get_region_io_fds", _with_descriptor),
     ),
-    Fault("irq-info-without-count", "The reply lacks the count.", outgoing=shorter(IRQ, 12)),
+    Fault("irq-info-without-count", "Types beyond MSI-X have no count.", outgoing=_cut_behind(2, IRQ, 12)),
     Fault("irq-info-index-zero", "The reply names no interrupt type.", outgoing=fields(IRQ, index=0)),
     Fault(
         "irq-info-argsz-echoed",

@@ -19,11 +19,13 @@ NONE, BOOL, EVENTFD = IrqSetFlags.DATA_NONE, IrqSetFlags.DATA_BOOL, IrqSetFlags.
 INDEX, COUNT, INTX = 2, 4, 0
 
 
-def _irqs(name: str, mistake: str, **methods: Any) -> Fault:
+def irqs(name: str, mistake: str, **methods: Any) -> Fault:
     """A server with other interrupts."""
     table = type("Faulty", (Interrupts,), methods)
 
     class Faulty(Responder):
+        replaces = (table,)
+
         def __init__(self, device: Device, dma: DmaMap, irqs: Interrupts, *rest: Any) -> None:
             super().__init__(device, dma, irqs, *rest)
             irqs.__class__ = table
@@ -138,8 +140,9 @@ def _once(self: Any, index: int, vector: int) -> None:
 
 
 def _blocking(self: Any, index: int, vector: int) -> None:
-    for fd in [each.events[TRIGGER] for each in self._vectors[index][vector : vector + 1] if TRIGGER in each.events]:
-        os.eventfd_write(fd, 1)
+    for one in self._vectors[index][vector : vector + 1]:
+        if TRIGGER in one.events and not one.masked:
+            os.eventfd_write(one.events[TRIGGER], 1)
 
 
 def _not_without(self: Any, index: int, vector: int) -> None:
@@ -212,8 +215,11 @@ def _from_zero(request: DeviceSetIrqsRequest) -> DeviceSetIrqsRequest:
 
 
 def _of_all(action: IrqSetFlags) -> Callable[[DeviceSetIrqsRequest], DeviceSetIrqsRequest]:
+    """Where a type has several interrupts, ``action`` is for all of them."""
+
     def change(request: DeviceSetIrqsRequest) -> DeviceSetIrqsRequest:
-        return request.replace(start=0, count=COUNT) if _does(request, NONE, action) else request
+        several = request.index == INDEX and _does(request, NONE, action)
+        return request.replace(start=0, count=COUNT) if several else request
 
     return change
 
@@ -280,41 +286,41 @@ def _device_twice(self: Any, index: int, vector: int) -> None:
 
 
 FAULTS: tuple[Fault, ...] = (
-    _irqs("irq-first-descriptor-for-all", "A message has one eventfd.", assign=_first_for_all),
-    _irqs("irq-assign-start-ignored", "Eventfds are for the interrupts from 0 on.", assign=_at_zero),
+    irqs("irq-first-descriptor-for-all", "A message has one eventfd.", assign=_first_for_all),
+    irqs("irq-assign-start-ignored", "Eventfds are for the interrupts from 0 on.", assign=_at_zero),
     Fault(
         "irq-last-vector-refused",
         "The last interrupt is the count.",
         responder=refuse("device_set_irqs", 22, lambda r: r.index == INDEX and r.start + r.count >= COUNT),
     ),
-    _irqs("irq-assign-clears-others", "What is set replaces what was set.", assign=_clearing),
-    _irqs("irq-replaces-all", "There is one eventfd for all.", assign=_to_all),
-    _irqs("irq-raised-once-only", "An interrupt that was raised is.", trigger=_once),
+    irqs("irq-assign-clears-others", "What is set replaces what was set.", assign=_clearing),
+    irqs("irq-replaces-all", "There is one eventfd for all.", assign=_to_all),
+    irqs("irq-raised-once-only", "An interrupt that was raised is.", trigger=_once),
     _requests(
         "irq-raise-start-ignored",
         "What is raised begins at 0.",
         lambda r: r.replace(start=0) if _does(r, NONE) and r.count > 1 else r,
     ),
-    _irqs("irq-raises-all", "All interrupts of a type are one.", trigger=_all_vectors),
-    _irqs("irq-without-descriptor-crash", "Every interrupt has an eventfd.", trigger=_not_without),
+    irqs("irq-raises-all", "All interrupts of a type are one.", trigger=_all_vectors),
+    irqs("irq-without-descriptor-crash", "Every interrupt has an eventfd.", trigger=_not_without),
     _requests("irq-first-boolean-for-all", "One byte decides.", _booleans(lambda start, data: data[:1] * len(data))),
     _requests("irq-booleans-by-vector", "Byte i is that of interrupt i.", _booleans(_by_vector)),
-    _irqs(
+    irqs(
         "irq-taking-away-ends-at-count",
         "The end of a range is its count (libvfio-user efd091b).",
         assign=_ends_at_count,
     ),
-    _irqs("irq-takes-one-away", "One eventfd goes at a time.", assign=_takes_one),
-    _irqs("irq-takes-all-away", "All eventfds go at a time.", assign=_takes_all),
-    _irqs("irq-taken-for-ever", "What was taken away is not given again.", assign=_takes_for_ever),
-    _irqs("irq-disables-first", "A type has one interrupt.", disable=_first_vector),
+    irqs("irq-takes-one-away", "One eventfd goes at a time.", assign=_takes_one),
+    irqs("irq-takes-all-away", "All eventfds go at a time.", assign=_takes_all),
+    irqs("irq-taken-for-ever", "What was taken away is not given again.", assign=_takes_for_ever),
+    irqs("irq-disables-first", "A type has one interrupt.", disable=_first_vector),
     Fault("irq-disabled-for-ever", "A type is disabled once.", responder=method("device_set_irqs", _disabled_for_ever)),
-    _irqs("irq-disables-all-types", "The types share their interrupts (libvfio-user efd091b).", disable=_every_type),
-    _irqs("irq-types-share-descriptors", "The types share their eventfds (libvfio-user efd091b).", assign=_shares),
-    _irqs("irq-takes-of-all-types", "What is taken away is taken from all types.", assign=_takes_of_all),
-    _irqs("irq-type-ignored", "An interrupt is known by its number alone.", trigger=_all_types),
-    _irqs("irq-outlives-client", "Eventfds are kept for ever.", **_outliving()),
-    _irqs("irq-full-descriptor-blocks", "An eventfd takes every write (libvfio-user efd091b).", trigger=_blocking),
+    irqs("irq-disables-all-types", "The types share their interrupts (libvfio-user efd091b).", disable=_every_type),
+    irqs("irq-types-share-descriptors", "The types share their eventfds (libvfio-user efd091b).", assign=_shares),
+    irqs("irq-takes-of-all-types", "What is taken away is taken from all types.", assign=_takes_of_all),
+    irqs("irq-type-ignored", "An interrupt is known by its number alone.", trigger=_all_types),
+    irqs("irq-outlives-client", "Eventfds are kept for ever.", **_outliving()),
+    irqs("irq-full-descriptor-blocks", "An eventfd takes every write (libvfio-user efd091b).", trigger=_blocking),
     _dies(
         "irq-start-alone-checked-crash",
         "A range that begins ends.",
@@ -329,18 +335,18 @@ FAULTS: tuple[Fault, ...] = (
     _dies("irq-no-eventfds-crash", "There is an eventfd.", lambda r: r.flags & EVENTFD and not r.count),
     _dies("irq-no-booleans-crash", "There is a boolean.", lambda r: r.flags & BOOL and not r.count),
     _dies("irq-empty-at-end-crash", "A range begins in the type.", lambda r: r.start == COUNT and not r.count),
-    _dies("irq-more-booleans-crash", "The booleans fit.", lambda r: len(r.data) > r.count),
+    _dies("irq-more-booleans-crash", "The booleans fit.", lambda r: r.flags & BOOL and len(r.data) > r.count),
     Fault("irq-fewer-eventfds-crash", "The eventfds are there.", responder=method("device_set_irqs", _all_there)),
-    _irqs("irq-mask-ignored", "Nothing is masked.", mask=_mask_ignored),
+    irqs("irq-mask-ignored", "Nothing is masked.", mask=_mask_ignored),
     _requests("irq-mask-start-ignored", "What is masked begins at 0.", _from_zero),
     _requests("irq-masks-all", "A mask is for the type.", _of_all(MASK)),
     _requests("irq-mask-booleans-ignored", "What is named is masked (libvfio-user efd091b).", _all_true(MASK)),
-    _irqs("irq-never-unmasked", "What is masked stays so.", mask=_never_unmasked),
+    irqs("irq-never-unmasked", "What is masked stays so.", mask=_never_unmasked),
     _requests("irq-unmasks-all", "A mask is lifted for the type.", _of_all(UNMASK)),
     _requests("irq-unmask-booleans-ignored", "What is named is unmasked (libvfio-user efd091b).", _all_true(UNMASK)),
-    _irqs("irq-mask-types-share", "A mask is for all types.", mask=_types_share),
-    _irqs("irq-unmask-signals", "What is unmasked is raised.", mask=_unmask_signals),
-    _irqs(
+    irqs("irq-mask-types-share", "A mask is for all types.", mask=_types_share),
+    irqs("irq-unmask-signals", "What is unmasked is raised.", mask=_unmask_signals),
+    irqs(
         "irq-mask-descriptor-masks",
         "With an eventfd, a mask is set at once (libvfio-user efd091b).",
         assign=_masks_at_once,

@@ -1,17 +1,19 @@
 """Faults of the stream under stress: cuts, ids, floods, clients that come and go."""
 
 import errno
+import fcntl
+import sys
+import termios
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     NO_REPLY,
     Fault,
-    OneRead,
+    Mapping,
     Watched,
     die,
     hang,
@@ -72,16 +74,12 @@ class _Left(Watched):
         super().receive(data, fds)
 
 
-class _Waiting(Watched):
+class _Waiting(Mapping):
     """Does not know the end of a stream of a client that has mapped memory."""
-
-    mapped = False
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
         if not data and self.mapped:
             hang()
-        if len(data) == wire.HEADER_SIZE and not self.inside:
-            self.mapped |= wire.decode_header(data).command == Command.DMA_MAP
         super().receive(data, fds)
 
 
@@ -143,17 +141,18 @@ def _unknown_as_zero(data: bytes, answers: CommandReceived) -> bytes:
 # Floods.
 
 
-class _Queue(OneRead):
-    """Has room for so many commands of one read."""
-
-    def arrived(self, data: bytes) -> bytes:
-        return die() if len(data) > 300 * _INFO_SIZE else data
+def _queueing(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
+    """Has room for 300 queries that nobody has looked at yet."""
+    stream = self.dma._transfer._main._stream
+    waiting = int.from_bytes(fcntl.ioctl(stream.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+    query = event.message.header.command == Command.DEVICE_GET_INFO
+    return die() if query and waiting + len(stream.ahead) > 300 * _INFO_SIZE else Responder.respond(self, event, fds)
 
 
 def _dropping(most: int) -> Filter:
-    """Replies behind so many of one connection are lost."""
+    """Replies with much data are lost behind so many of them."""
     number = count(1)
-    return lambda data, fds, answers: (data, fds) if not data or next(number) <= most else None
+    return lambda data, fds, answers: (data, fds) if len(data) < 1000 or next(number) <= most else None
 
 
 def _refusing(most: int) -> Callable[[Any, CommandReceived, list[int]], Answer]:
@@ -224,7 +223,7 @@ FAULTS: tuple[Fault, ...] = (
         "The reply to an unknown command names none.",
         outgoing=outgoing(_unknown_as_zero, error=True),
     ),
-    _stream("pipelining-queue-overrun", "There is room for the commands that arrive.", _Queue),
+    _obeys("pipelining-queue-overrun", "There is room for the commands that arrive.", _queueing),
     Fault("replies-due-dropped", "Replies that nobody reads are dropped.", outgoing=_dropping(400)),
     Fault(
         "reply-written-once",

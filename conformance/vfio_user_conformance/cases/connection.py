@@ -4,15 +4,19 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.expect import Released, Reply
+from vfio_user_conformance.expect import Released, Reply, under
 from vfio_user_conformance.facts import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
 from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Send, Together
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest
 
 MEMORY = Memfd()
-# While this is held the server has not noticed that its client left.
+# While the memory is held the server has not noticed that its client left, or keeps what it has mapped.
 MAPPED = Send(request(0x10000, PAGE), fds=(MEMORY,))
+LET_GO = under("disconnect.unmap-all", Released(MEMORY))
+
+# Replies of 4 KiB to all of these do not fit into any socket: some are still due when the client leaves.
+_MANY = 1024
 
 CASES = [
     Case(
@@ -36,7 +40,7 @@ CASES = [
         requirement="disconnect.survived",
         given=(MAPPED,),
         stimulus=(Raw(craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())[:9]), Disconnect()),
-        expect=Released(MEMORY),
+        expect=LET_GO,
         catches=("client-lost-in-header-crash",),
     ),
     Case(
@@ -44,15 +48,15 @@ CASES = [
         requirement="disconnect.survived",
         given=(MAPPED,),
         stimulus=(Raw(craft(Command.DMA_MAP, request(0x20000))[:30]), Disconnect()),
-        expect=Released(MEMORY),
+        expect=LET_GO,
         catches=("client-lost-in-payload-crash",),
     ),
     Case(
         ident="connection/lost-with-replies-due",
         requirement="disconnect.survived",
         given=(MAPPED,),
-        stimulus=(Together((read(LARGEST, 0, LARGEST_SIZE),) * 64), Disconnect()),
-        expect=Released(MEMORY),
+        stimulus=(Together((read(LARGEST, 0, LARGEST_SIZE),) * _MANY), Disconnect()),
+        expect=LET_GO,
         catches=("client-lost-with-replies-due-crash",),
     ),
     Case(

@@ -128,7 +128,7 @@ CASES = [
         *writes(P14, N2),
         Report(BASE, 32 * K, K, (P14, N2)),
         given=BOTH,
-        fault="dirty-two-mappings-empty",
+        fault="dirty-two-mappings-as-one",
     ),
     other_size("finer", 16 * K, 5, (64 * K, K), "dirty-finer-one-bit"),
     other_size("finer-page-300", 64 * K, 325, (512 * K, K), "dirty-finer-page-of-8-bits-hangs"),

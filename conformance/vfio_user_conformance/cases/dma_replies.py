@@ -157,8 +157,8 @@ CASES = [
         step=WRITE,
     ),
     wrong("other-id", Answer(message_id=1), "message-unasked-reply-crash", step=WRITE),
-    wrong("other-id-before", Answer(stray=True), "message-unasked-reply-hangs", step=READ),
+    wrong("other-id-before", Answer(stray=True), "message-unasked-reply-crash", step=READ),
     wrong("other-command", Answer(command=Command.DMA_WRITE), "message-unasked-reply-crash", step=READ),
-    wrong("twice", Answer(twice=True), "message-unasked-reply-hangs", step=WRITE),
+    wrong("twice", Answer(twice=True), "message-answered-twice-hangs", step=WRITE),
     wrong("unknown-type", Answer(kind=MessageType.REPLY + 1), "message-unasked-reply-crash", step=WRITE),
 ]

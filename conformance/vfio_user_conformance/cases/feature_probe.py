@@ -50,6 +50,14 @@ CASES = [
     probe("log-stop-get", F.DMA_LOGGING_STOP, GET | SET, DMA_LOGGING, works=False),
     probe("log-report-set", F.DMA_LOGGING_REPORT, SET, DMA_LOGGING, works=False),
     Case(
+        ident="feature-probe/state-complete",
+        requirement="feature.reply-get",
+        stimulus=NOW,
+        expect=Reply(flags=DeviceFeatureFlags(GET | F.MIG_DEVICE_STATE), data=long(8)),
+        needs=(MIGRATION,),
+        catches=("feature-state-of-four-bytes",),
+    ),
+    Case(
         ident="feature-probe/changes-nothing",
         requirement="feature.probe",
         given=(RESET,),
@@ -71,14 +79,6 @@ CASES = [
         stimulus=feature(F.MIGRATION, GET | 1 << 31, argsz=16),
         expect=ANYTHING,
         catches=("feature-undefined-flags-crash",),
-    ),
-    Case(
-        ident="feature-probe/state-complete",
-        requirement="feature.reply-get",
-        stimulus=NOW,
-        expect=Reply(flags=DeviceFeatureFlags(GET | F.MIG_DEVICE_STATE), data=long(8)),
-        needs=(MIGRATION,),
-        catches=("feature-state-of-four-bytes",),
     ),
     Case(
         ident="feature-probe/get-flags",

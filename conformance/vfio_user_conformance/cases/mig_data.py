@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
-from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply, Whole, at_most
+from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply, Whole, at_most, under
 from vfio_user_conformance.facts import MAX_XFER, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Fact, Facts, NotApplicable
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Send, exchange
@@ -70,7 +70,7 @@ def state_of(facts: Facts) -> Generator[Exchange, Seen, bytes]:
     yield exchange(to(S.STOP_COPY), Reply())
     data = b""
     for _ in range(MOST):
-        seen = yield exchange(data_read(size), Reply(size=at_most(size)))
+        seen = yield exchange(data_read(size), under("mig-data-read.data", Reply(size=at_most(size))))
         content = seen.message.payload if isinstance(seen, Received) else None
         if not isinstance(content, MigDataReadReply):
             break

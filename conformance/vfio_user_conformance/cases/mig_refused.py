@@ -1,10 +1,9 @@
-"""Sets of the migration state that fail, and the ways out of RESUMING, which need a whole state first."""
+"""Sets of the migration state that fail."""
 
 from collections.abc import Generator
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.feature import SET, feature, state
-from vfio_user_conformance.cases.mig_data import PART, state_of, taken_back
 from vfio_user_conformance.cases.mig_state import (
     HAZARDS,
     NEEDS,
@@ -55,28 +54,6 @@ def refused_in(start: DeviceState, *way: DeviceState) -> Case:
     )
 
 
-def out_of_resuming(end: DeviceState) -> Case:
-    """A set after a whole state was written."""
-
-    def script(facts: Facts) -> Generator[Exchange, Seen, None]:
-        data = yield from state_of(facts)
-        yield from taken_back(facts, data, PART)
-        yield exchange((to(end), NOW, RESET), (Reply(), in_state(end), Reply()))
-
-    name = end.name.lower().replace("_", "-")
-    return Case(
-        ident=f"mig-refused/resuming-to-{name}",
-        requirement="mig-state.arcs" if end == S.STOP else "mig-state.complex",
-        given=(RESET,),
-        stimulus=f"read the state, write it, and set {end.name}",
-        expect=f"{end.name}",
-        script=script,
-        needs=(*NEEDS, *((PRE_COPY,) if end == S.PRE_COPY else ())),
-        hazards=HAZARDS,
-        catches=(f"mig-state-resuming-to-{name}-refused",),
-    )
-
-
 def short_states(facts: Facts) -> Generator[Exchange, Seen, None]:
     """A set with each number of bytes that is too few."""
     for end in range(len(WHOLE)):
@@ -95,9 +72,6 @@ CASES = [
     refused_in(S.STOP_COPY, S.STOP, S.STOP_COPY),
     refused_in(S.RESUMING, S.STOP, S.RESUMING),
     refused_in(S.PRE_COPY, S.PRE_COPY),
-    out_of_resuming(S.STOP),
-    out_of_resuming(S.STOP_COPY),
-    out_of_resuming(S.PRE_COPY),
     Case(
         ident="mig-refused/same-state",
         requirement="mig-state.complete",

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.feature import GET, SET, feature, state
-from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Is, Reply
+from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, Is, Reply, under
 from vfio_user_conformance.facts import MIGRATION, PRE_COPY, RESETTABLE, Fact, Facts
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Send, exchange
@@ -17,7 +17,7 @@ HAZARDS = frozenset({"migration", "reset"})
 NOW = feature(DeviceFeature.MIG_DEVICE_STATE, GET, argsz=16)
 DAMAGED = Send(MigDataWriteRequest(data=b"no state of a device"))
 TAKEN_OR_NOT = Either(Reply(), ErrorReply())
-Asked = tuple[Send, Expectation]
+Asked = tuple[Send, Expectation | AfterCheck]
 
 
 def to(wanted: int) -> Send:
@@ -40,14 +40,14 @@ def machine(
     needs: tuple[Fact, ...] = (),
     back: Send | None = None,
 ) -> Case:
-    """A case about a device that went ``way`` after a reset, and is put ``back`` to RUNNING at the end."""
+    """A case about a device that went ``way`` after a reset. What brings it ``back`` to RUNNING is judged elsewhere."""
     pre_copy = (PRE_COPY,) if S.PRE_COPY in way or any(step == to(S.PRE_COPY) for step, _ in asked) else ()
     return Case(
         ident=f"mig-state/{what}",
         requirement=requirement,
         given=(RESET, *map(to, way)),
         stimulus=(*(step for step, _ in asked), back or to(S.RUNNING)),
-        expect=(*(expected for _, expected in asked), Reply()),
+        expect=(*(expected for _, expected in asked), TAKEN_OR_NOT),
         needs=(*NEEDS, *pre_copy, *needs),
         hazards=HAZARDS,
         catches=catches,
@@ -57,7 +57,8 @@ def machine(
 def change(start: DeviceState, end: DeviceState, way: tuple[DeviceState, ...], requirement: str) -> Case:
     """A set that is to succeed; ``way`` leads to where it starts."""
     name = f"{start.name}-to-{end.name}".lower().replace("_", "-")
-    asked = ((to(end), Reply()), (NOW, in_state(end)))
+    (there,) = under("mig-state.complete", in_state(end))
+    asked = ((to(end), Reply()), (NOW, there))
     back = RESET if end == S.RESUMING else None
     return machine(name, requirement, way, asked, f"mig-state-{name}-refused", back=back)
 

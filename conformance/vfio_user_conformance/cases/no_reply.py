@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import RAISE
+from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import Either, Expectation, HangUp, NoReply, Reply
 from vfio_user_conformance.facts import (
     MIGRATION,
@@ -93,7 +94,7 @@ CASES = [
     Case(
         ident="no-reply/carried-out",
         requirement="concurrency.in-order",
-        stimulus=(Send(MAP, no_reply=True), Send(UNMAP)),
+        stimulus=(Send(MAP, fds=(Memfd(),), no_reply=True), Send(UNMAP)),
         expect=(NoReply(), Reply()),
         catches=("no-reply-not-carried-out",),
     ),
@@ -111,7 +112,7 @@ CASES = [
     Case(
         ident="no-reply/failure-kept-to-itself",
         requirement="header.error-bit",
-        stimulus=(Send(UNMAP, no_reply=True), Send(MAP)),
+        stimulus=(Send(UNMAP, no_reply=True), Send(MAP, fds=(Memfd(),))),
         expect=(NoReply(), Reply()),
         catches=("no-reply-error-deferred",),
     ),

@@ -1,13 +1,22 @@
 """VFIO_USER_DEVICE_GET_REGION_INFO: sizes, capabilities, and the descriptor to map."""
 
 import mmap
+from collections.abc import Generator
 from itertools import pairwise
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Reply, Whole, at_least, with_bits, without_bits
-from vfio_user_conformance.facts import CAPABILITIES_ARGSZ, MAPPABLE, NUM_REGIONS, WITH_AREAS, WITH_CAPABILITIES
-from vfio_user_conformance.peer import Received
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.facts import (
+    CAPABILITIES_ARGSZ,
+    MAPPABLE,
+    MOST,
+    NUM_REGIONS,
+    WITH_AREAS,
+    WITH_CAPABILITIES,
+    Facts,
+)
+from vfio_user_conformance.peer import Received, Seen
+from vfio_user_conformance.steps import Exchange, Send, exchange
 from vfio_user_proto import regioncaps
 from vfio_user_proto.messages import (
     DeviceGetRegionInfoReply,
@@ -29,6 +38,13 @@ def info_of(seen: Received) -> DeviceGetRegionInfoReply:
     """The payload of a reply that decoded."""
     assert isinstance(seen.message.payload, DeviceGetRegionInfoReply)
     return seen.message.payload
+
+
+def every_region(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Ask for each region; a server may refuse those that the device has not."""
+    yield exchange(ask(CONFIG), Reply(size=at_least(256)))
+    for index in range(min(facts.device.num_regions, MOST)):
+        yield exchange(ask(index), Either(Reply(), ErrorReply()))
 
 
 def chain_problem(seen: Received) -> str:
@@ -76,8 +92,9 @@ CASES = [
     Case(
         ident="region-info/reply",
         requirement="get-region-info.reply-layout",
-        stimulus=ask(CONFIG),
-        expect=Reply(size=at_least(256)),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for configuration space, then for each index below num_regions",
+        expect="a reply with size at least 256, then a reply or an error reply for each",
+        script=every_region,
         catches=("region-info-short",),
     ),
     Case(

@@ -52,8 +52,9 @@ def load(place: Place, offset: int = 0, size: int = 4) -> Generator[Exchange, Se
 
 
 def ends(facts: Facts) -> Generator[Exchange, Seen, None]:
-    """Load the first and the last bytes of each window."""
-    for each in (yield from windows(facts)):
+    """Load the first and the last bytes of a window of each descriptor."""
+    found = yield from windows(facts)
+    for each in {place.fd: place for place in reversed(found)}.values():
         for offset in (0, each.entry.size - 4):
             yield from load(each, offset)
 
@@ -159,11 +160,19 @@ CASES = [
     command_case(
         "load",
         ends,
-        "a load of the first and of the last 4 bytes of each ioregionfd",
+        "a load of the first and of the last 4 bytes of a sub-region of each ioregionfd",
         "a response with what VFIO_USER_REGION_READ reads there",
         "ioregionfd-offset-from-region",
         "region-io-fds-ioregionfd-moved",
         of="same-effect",
+    ),
+    command_case(
+        "shared",
+        sharing,
+        "loads from sub-regions that share an ioregionfd",
+        "responses with what VFIO_USER_REGION_READ reads there",
+        "ioregionfd-user-data-not-looked-at",
+        of="shared-ioregionfd",
     ),
     command_case(
         "load-widths",
@@ -180,14 +189,6 @@ CASES = [
         "the value where the profile says that it shows",
         "ioregionfd-store-lost",
         of="same-effect",
-    ),
-    command_case(
-        "shared",
-        sharing,
-        "loads from sub-regions that share an ioregionfd",
-        "responses with what VFIO_USER_REGION_READ reads there",
-        "ioregionfd-user-data-not-looked-at",
-        of="shared-ioregionfd",
     ),
     command_case(
         "response",

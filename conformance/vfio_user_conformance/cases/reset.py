@@ -13,15 +13,6 @@ from vfio_user_proto.messages import Command, DeviceState
 
 CASES = [
     Case(
-        ident="reset/reply",
-        requirement="reset.empty",
-        stimulus=Send(Command.DEVICE_RESET),
-        expect=Reply(fds=0),
-        needs=(RESETTABLE,),
-        hazards=frozenset({"reset"}),
-        catches=("reset-reply-with-payload",),
-    ),
-    Case(
         ident="reset/offered",
         requirement="get-info.reset",
         stimulus=Send(Command.DEVICE_RESET),
@@ -29,6 +20,15 @@ CASES = [
         needs=(RESETTABLE,),
         hazards=frozenset({"reset"}),
         catches=("reset-offered-and-refused",),
+    ),
+    Case(
+        ident="reset/reply",
+        requirement="reset.empty",
+        stimulus=Send(Command.DEVICE_RESET),
+        expect=Reply(fds=0),
+        needs=(RESETTABLE,),
+        hazards=frozenset({"reset"}),
+        catches=("reset-reply-with-payload",),
     ),
     Case(
         ident="reset/keeps-mappings",

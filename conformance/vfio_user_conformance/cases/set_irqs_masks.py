@@ -8,7 +8,7 @@ from vfio_user_conformance.cases.set_irqs_vectors import assign as assign_to
 from vfio_user_conformance.cases.set_irqs_vectors import fire as fire_of
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import REFUSED, AfterCheck, Either, Problem, Reply, Signalled
-from vfio_user_conformance.facts import ANOTHER_TYPE, MASKABLE, SEVERAL, Fact
+from vfio_user_conformance.facts import ANOTHER_TYPE, AUTOMASKED, MASKABLE, SEVERAL, Fact
 from vfio_user_conformance.session import Session
 from vfio_user_conformance.steps import Send
 from vfio_user_conformance.words import plural
@@ -79,6 +79,21 @@ def only(*bells: EventFd) -> tuple[AfterCheck, ...]:
     return (*(Signalled(bell) for bell in bells), *(Signalled(bell, 0) for bell in (A, B, C) if bell not in bells))
 
 
+def itself(what: str, steps: tuple[Send, ...], times: int, fault: str) -> Case:
+    """After these commands on a type that masks itself its eventfd was signalled so often."""
+    return Case(
+        ident=f"set-irqs-masks/{what}",
+        requirement="get-irq-info.masks-itself",
+        given=(assign_to(0, A, index=AUTOMASKED),),
+        stimulus=steps,
+        expect=(*[Reply()] * len(steps), Signalled(A, times)),
+        needs=(AUTOMASKED,),
+        hazards=HAZARDS,
+        catches=(fault,),
+    )
+
+
+RAISED = fire_of(0, 1, AUTOMASKED)
 CLIENT, BOOLS = "set-irqs.by-client", "set-irqs.data-bool"
 
 CASES = [
@@ -128,6 +143,8 @@ CASES = [
         given=(*ALL_MASKED, assign_to(0, SPARE, index=ANOTHER_TYPE)),
         needs=(SEVERAL, ANOTHER_TYPE),
     ),
+    itself("by-itself", (RAISED, RAISED), 1, "irq-automask-ignored"),
+    itself("by-itself-lifted", (RAISED, set_irqs(NONE | UNMASK, index=AUTOMASKED), RAISED), 2, "irq-automask-stays"),
     Case(
         ident="set-irqs-masks/eventfd-for-mask",
         requirement="set-irqs.eventfd",
