@@ -1,20 +1,23 @@
 # `vfio-user conformance model` as a user runs it: on the reference server, right and wrong, and what replay makes of a finding.
 import json
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import VFIO_USER, vfio_user
 
 from vfio_user_conformance.model.catalogue import RULES
 
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "report.schema.json"
 FAULT = "mig-state-always-running"
+# One process of the reference server with small messages.
+SERVE = shlex.join([*VFIO_USER, "serve", "--max-data-xfer-size", "512"]) + " --socket-path {socket}"
+SMALL = ("--spawn", SERVE, "--respawn", "never")
 
 
 def conformance(*words: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "vfio_user_proto", "conformance", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = vfio_user("conformance", *words, timeout=240)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
 
@@ -28,6 +31,7 @@ def script(folder: Path) -> Any:
 @pytest.mark.parametrize("mode", [(), ("--respawn", "death"), ("--respawn", "never")])
 def test_the_reference_server_breaks_no_rule(mode: tuple[str, ...], tmp_path: Path) -> None:
     """Neither a fresh one for each sequence nor one for all of them."""
+    jsonschema = pytest.importorskip("jsonschema")
     report = tmp_path / "report.json"
     status, text = conformance("model", "--strict", "--seed", "3", "--steps", "250", "--json", str(report), *mode)
     assert (status, text.splitlines()[-1]) == (0, "conforming")
@@ -35,6 +39,18 @@ def test_the_reference_server_breaks_no_rule(mode: tuple[str, ...], tmp_path: Pa
     assert content["seed"] == 3
     assert [each["id"] for each in content["results"]] == list(RULES)
     assert {each["outcome"] for each in content["results"]} == {"pass", "not-applicable"}
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(content)
+    assert sum(content["explored"]["moves"].values()) == 250
+    unreached = [each["id"] for each in content["results"] if each["reason"] == "this run did not come to it"]
+    assert content["explored"]["never_reached"] == unreached
+
+
+def test_small_transfers_come_to_everything_that_a_correct_server_can_be_brought_to() -> None:
+    """It never comes to be in ERROR, which two rules are about."""
+    status, text = conformance("model", "--seed", "6", "--steps", "800", "--profile", "builtin", *SMALL)
+    assert status == 0
+    told = next(line for line in text.splitlines() if line.startswith("moves tried: ask "))
+    assert told.endswith("; never reached: model/state-from-error, model/reset-recovers")
 
 
 def test_a_fault_is_found_by_a_short_sequence_that_replay_does_again(tmp_path: Path) -> None:
@@ -45,7 +61,7 @@ def test_a_fault_is_found_by_a_short_sequence_that_replay_does_again(tmp_path: P
         status, text = conformance("model", *arguments)
         assert status == 1
         assert "fail model/state-told" in text
-        assert "            ask for the state" in text
+        assert "            get the migration state" in text
         found.append(script(folder))
     assert found[0] == found[1]
     assert len(found[0]) <= 3

@@ -1,12 +1,17 @@
 # Moves against a target, judged one by one: what is found, what is passed over, how a sequence is made short.
+import contextlib
+import signal
+
 import pytest
 from judging import Serving, bench, plain, refusal, reply
 
+from vfio_user_conformance.model import proof
 from vfio_user_conformance.model.again import again, every
 from vfio_user_conformance.model.catalogue import MOVES, RULES, moves_of, script_of
 from vfio_user_conformance.model.explore import Run
 from vfio_user_conformance.model.memory import Map, Unmap
 from vfio_user_conformance.model.region import Ask, Read, Write
+from vfio_user_conformance.model.rule import Move
 from vfio_user_conformance.model.shorten import shortest
 from vfio_user_conformance.model.trial import Found, Key
 from vfio_user_conformance.verdict import Outcome
@@ -106,6 +111,43 @@ def test_an_interrupt_loses_nothing_that_was_found() -> None:
     run = Interrupted(bench(takes_all), seed=1)
     outcomes = {result.outcome for result in run.run()}
     assert outcomes & {Outcome.FAIL, Outcome.DEVIATION}
+    assert run.cut_short.startswith("stopped after")
+
+
+class Deaf(Run):
+    """An interrupt comes before the third move, where KeyboardInterrupt is lost: as in a callback of garbage collection."""
+
+    def _step(self, move: Move) -> None:
+        super()._step(move)
+        if self.moves.total() == 3:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_that_is_lost_on_the_way_ends_the_run_before_the_next_move() -> None:
+    run = Deaf(bench(plain), seed=1, steps=50)
+    run.run()
+    assert run.cut_short == "stopped after 3 moves"
+
+
+def test_what_was_interrupted_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof ends there, instead of going on with the next fault."""
+    monkeypatch.setattr(proof, "Run", Deaf)
+    monkeypatch.setattr(proof, "bench", lambda *_conditions: bench(plain))
+    with pytest.raises(KeyboardInterrupt):
+        list(proof.prove(lambda _options: len, [RULES["model/map-overlap"]]))
+
+
+def test_what_was_found_when_it_is_lost_while_a_finding_is_made_short_is_kept() -> None:
+    class Shortening(Run):
+        def _shortened(self, found: Found) -> Found:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            return super()._shortened(found)
+
+    run = Shortening(bench(takes_all), seed=1)
+    outcomes = [result.outcome for result in run.run()]
+    assert len({*outcomes} & {Outcome.FAIL, Outcome.DEVIATION}) == 1
     assert run.cut_short.startswith("stopped after")
 
 

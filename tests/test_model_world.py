@@ -1,17 +1,22 @@
 # What the model knows, and what becomes of it: pure functions.
+from dataclasses import replace
+
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.model.world import (
-    Region,
+    Mapped,
     S,
     Saved,
     Vector,
     World,
     assigned,
+    blurred,
     differs,
     disabled,
     exactly,
+    files,
     known,
+    loaded,
     mapped,
     masked,
     overlapped,
@@ -29,7 +34,7 @@ from vfio_user_conformance.model.world import (
     wrote,
 )
 
-LOW, HIGH = Region(0x1000, 0x2000, 3), Region(0x4000, 0x1000, 1)
+LOW, HIGH = Mapped(0x1000, 0x2000, 3), Mapped(0x4000, 0x1000, 1)
 BOTH = mapped(mapped(World(), HIGH), LOW)
 
 
@@ -47,7 +52,7 @@ def test_ranges_overlap_that_share_a_byte() -> None:
 
 
 def test_what_is_mapped_over_a_doubtful_mapping_was_not_there_any_more() -> None:
-    new = Region(0x2000, 0x3000, 3)
+    new = Mapped(0x2000, 0x3000, 3)
     assert mapped(reset(BOTH), new).maps == (new,)
 
 
@@ -71,6 +76,12 @@ def test_what_is_raised_while_it_is_masked_waits_until_it_is_unmasked() -> None:
     world = raised(masked(World(), 2, [1], True), 2, [1], automasked=False)
     assert world.vectors[2, 1] == Vector(masked=True, pending=True)
     assert masked(world, 2, [1], False).vectors[2, 1] == Vector()
+
+
+def test_a_type_is_enabled_from_its_first_eventfd_until_it_is_disabled() -> None:
+    world = assigned(World(), 2, 0, [EventFd()])
+    assert assigned(world, 2, 0, [None]).enabled == {2}
+    assert disabled(world, 2).enabled == set()
 
 
 def test_an_automasked_interrupt_may_be_masked_once_it_was_raised() -> None:
@@ -101,8 +112,22 @@ def test_a_state_that_was_read_to_its_end_comes_back_with_the_scratch_bytes_of_t
     assert world.saved == Saved(b"firstlast", {0: ord("o"), 1: ord("l"), 2: ord("d")})
     world = went(known(went(world, S.RUNNING), 0, b"new"), S.RESUMING)
     assert world.scratch == {}
-    whole = World(**{**vars(world), "loaded": len(b"firstlast")})
+    assert world.loaded == 0
+    whole = replace(world, loaded=len(b"firstlast"))
+    assert loaded(whole)
     assert differs(went(whole, S.STOP), 0, b"old") is None
+
+
+def test_the_beginning_of_a_state_is_remembered_and_is_no_state() -> None:
+    world = read(went(World(), S.STOP_COPY), b"first", last=False)
+    assert world.saved == Saved(b"first", {}, whole=False)
+    assert not loaded(replace(world, loaded=len(b"first")))
+
+
+def test_a_whole_state_is_not_given_up_for_the_beginning_of_another() -> None:
+    world = read(went(World(), S.STOP_COPY), b"whole", last=True)
+    world = went(went(world, S.RUNNING), S.STOP_COPY)
+    assert read(world, b"part", last=False).saved == Saved(b"whole", {})
 
 
 def test_what_is_written_in_stop_copy_makes_the_saved_state_doubtful() -> None:
@@ -133,7 +158,7 @@ def test_the_next_client_finds_no_mappings_and_the_scratch_bytes() -> None:
 
 
 def test_a_report_has_to_name_what_was_written_inside_the_logged_ranges() -> None:
-    memory = Region(0x10000, 0x4000, 3, Pages(0x6000), offset=0x2000)
+    memory = Mapped(0x10000, 0x4000, 3, Pages(0x6000), offset=0x2000)
     world = wrote(recording(mapped(World(), memory)), memory, 0x10FFF, 2)
     assert world.dirty == {0x10, 0x11}
     assert world.maps[0].written == ((0x2FFF, 2),)
@@ -147,3 +172,14 @@ def test_a_range_is_within_a_mapping_only_where_that_is_certain() -> None:
     assert within(BOTH.maps, 0x1000, 0x2000) is LOW
     assert within(BOTH.maps, 0x2FFF, 2) is None
     assert within(reset(BOTH).maps, 0x1000, 1) is None
+
+
+def test_the_files_of_former_mappings_are_watched_too() -> None:
+    memory, other = Pages(0x1000), Pages(0x1000)
+    first, second = Mapped(0x1000, 0x1000, 3, memory), Mapped(0x2000, 0x1000, 3, other)
+    world = wrote(mapped(mapped(World(), first), second), first, 0x1010, 4)
+    world = unmapped(world, world.maps[0])
+    assert files(world) == [(memory, ((0x10, 4),)), (other, ())]
+    assert files(reconnected(world)) == files(world)
+    assert files(blurred(world, [second])) == [(memory, ((0x10, 4),))]
+    assert files(wrote(blurred(world, [second]), replace(second, written=None), 0x2000, 1)) == [(memory, ((0x10, 4),))]

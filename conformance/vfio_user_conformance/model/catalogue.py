@@ -3,13 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vfio_user_conformance.model import device, dirty, irqs, lifetime, memory, migration, region
+from vfio_user_conformance.model import device, dirty, doorbells, irqs, lifetime, memory, migration, region
 from vfio_user_conformance.model.rule import Move, Rule
 from vfio_user_proto.errors import UsageError
 
 RULES: Mapping[str, Rule] = {
-    rule.ident: rule for module in (memory, region, irqs, migration, dirty, device, lifetime) for rule in module.RULES
+    rule.ident: rule
+    for module in (memory, region, irqs, migration, dirty, device, doorbells, lifetime)
+    for rule in module.RULES
 }
+# What a sequence can be about. Most mistakes take one subject or two; commands of the others would only get in between.
+SUBJECTS: tuple[tuple[Rule, ...], ...] = (
+    memory.RULES,
+    (*memory.RULES, *device.RULES, *dirty.RULES),
+    irqs.RULES,
+    migration.RULES,
+    (*region.RULES, *doorbells.RULES),
+    lifetime.RULES,
+)
 MOVES: Mapping[str, type[Move]] = {
     "map": memory.Map,
     "unmap": memory.Unmap,
@@ -30,15 +41,24 @@ MOVES: Mapping[str, type[Move]] = {
     "stop-log": dirty.StopLog,
     "report": dirty.Report,
     "device-write": device.DeviceWrites,
+    "device-read": device.DeviceReads,
+    "device-raise": irqs.DeviceRaises,
+    "ask-io-fds": doorbells.AskIoFds,
+    "kick": doorbells.Kick,
     "reset": lifetime.Reset,
     "next-client": lifetime.NextClient,
 }
 _NAMES = {kind: name for name, kind in MOVES.items()}
 
 
+def name_of(move: Move) -> str:
+    """What a file calls a move."""
+    return _NAMES[type(move)]
+
+
 def script_of(moves: Sequence[Move]) -> tuple[dict[str, Any], ...]:
     """A sequence for a file: {"move": its name, and its fields}."""
-    return tuple({"move": _NAMES[type(move)], **move.as_dict()} for move in moves)
+    return tuple({"move": name_of(move), **move.as_dict()} for move in moves)
 
 
 def moves_of(script: Any) -> tuple[Move, ...]:

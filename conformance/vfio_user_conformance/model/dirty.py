@@ -27,7 +27,7 @@ START = Rule(
     _HAZARDS,
     ("dma-logging-page-size-zero", "sequence-log-starts-once"),
 )
-STOP = Rule("log-stop", "dma-logging.probe", "the log is stopped", _NEEDS, _HAZARDS)
+STOP = Rule("log-stop", "dma-logging.probe", "the log is stopped", _NEEDS, _HAZARDS, ("sequence-log-read-goes-on",))
 REPORT = Rule(
     "log-report",
     "dma-logging.probe",
@@ -77,18 +77,21 @@ class StartLog(Move):
     ranges: tuple[int, ...] = ()
 
     def plan(self, world: World, facts: Facts) -> Plan:
-        pairs = zip(self.ranges[::2], self.ranges[1::2], strict=True)
-        ranges = tuple(DmaLoggingRange(iova=iova, length=length) for iova, length in pairs)
+        ranges = tuple(DmaLoggingRange(iova=iova, length=length) for iova, length in self._pairs)
         data = wire.encode_record(FeatureDmaLoggingStart(page_size=self.page_size, ranges=ranges))
         started = Is("as in the request, with the page size in use", lambda d: any(d[:8]) and d[8:] == data[8:])
         send = feature(DeviceFeature.DMA_LOGGING_START, SET, data, 8 + len(data))
         clear = world.logging is False and world.working
         seen = yield Turn(START, (send,), (Reply(fds=0, data=started) if clear else SILENT_TEXT,))
-        return recording(world, zip(self.ranges[::2], self.ranges[1::2], strict=True)) if accepted(seen) else world
+        return recording(world, self._pairs) if accepted(seen) else world
+
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(zip(self.ranges[::2], self.ranges[1::2], strict=True))
 
     def __str__(self) -> str:
-        where = f" in {len(self.ranges) // 2} ranges" if self.ranges else ""
-        return f"record writes{where} in pages of {self.page_size}"
+        where = " and ".join(f"{iova:#x} to {iova + length:#x}" for iova, length in self._pairs) or "all memory"
+        return f"start the log of writes in {where}, with pages of {self.page_size}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class StopLog(Move):
         return replace(world, logging=False, dirty=frozenset()) if accepted(seen) else world
 
     def __str__(self) -> str:
-        return "stop recording writes"
+        return "stop the log of writes"
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ class Report(Move):
             bits = int.from_bytes(payload.data[_HEAD:], "little") if isinstance(payload, DeviceFeatureRequest) else 0
             due = {(page * PAGE - self.iova) // self.page_size for page in world.dirty if page * PAGE >= self.iova}
             lost = [bit for bit in sorted(due) if bit < pages and not bits >> bit & 1]
-            return f"page {lost[0]} was written and is not reported" if lost else ""
+            at = self.iova + lost[0] * self.page_size if lost else 0
+            return f"the page at {at:#x} was written and is not reported" if lost else ""
 
         if world.logging is False:
             yield Turn(NOT_STARTED, (send,), (ErrorReply(),))
@@ -147,4 +151,6 @@ class Report(Move):
         return world
 
     def __str__(self) -> str:
-        return f"ask which pages of {self.page_size} were written from {self.iova:#x} to {self.iova + self.length:#x}"
+        return (
+            f"report which pages of {self.page_size} were written from {self.iova:#x} to {self.iova + self.length:#x}"
+        )

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from vfio_user_conformance.driver import Bench
+from vfio_user_conformance.model import client_draws, device_draws
 from vfio_user_conformance.model.again import again
-from vfio_user_conformance.model.catalogue import RULES, script_of
+from vfio_user_conformance.model.catalogue import RULES, SUBJECTS, name_of, script_of
 from vfio_user_conformance.model.machine import Lost, Machine, obstacle
+from vfio_user_conformance.model.rule import Move
 from vfio_user_conformance.model.shorten import shortest
 from vfio_user_conformance.model.trial import Found, Key, Trial
-from vfio_user_conformance.verdict import FINDINGS, Known, Outcome, Result
+from vfio_user_conformance.shield import noted
+from vfio_user_conformance.verdict import FINDINGS, Explored, Known, Outcome, Result
 from vfio_user_conformance.words import plural
 from vfio_user_proto.errors import TargetError
 
@@ -35,6 +38,7 @@ _SETTINGS = hypothesis.settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     verbosity=Verbosity.quiet,
 )
+_DRAWS = (*client_draws.DRAWS, *device_draws.DRAWS)
 
 
 class _Over(BaseException):
@@ -46,7 +50,8 @@ class Run:
     """Exploring a target with chance from ``seed``: ``steps`` moves at most, ``seconds`` at most, None for no such limit.
 
     ``known`` are findings that are passed over. With ``wanted`` the run ends when that rule was found broken, and makes nothing
-    else short. Where the target is lost on the way, or an interrupt comes, ``cut_short`` says so.
+    else short. Where the target is lost on the way, or an interrupt comes, ``cut_short`` says so. ``moves`` counts the moves of
+    each name, ``turns`` how often each rule was tried, ``interrupts`` are the signals that came.
     """
 
     bench: Bench
@@ -56,8 +61,9 @@ class Run:
     known: Collection[Known] = ()
     wanted: str = ""
     cut_short: str = ""
+    moves: Counter[str] = field(default_factory=Counter)
     turns: Counter[str] = field(default_factory=Counter)
-    _done: int = 0
+    interrupts: Collection[int] = ()
     _rounds: int = 0
     _new: Found | None = None
     _found: dict[Key, Result] = field(default_factory=dict)
@@ -66,6 +72,12 @@ class Run:
     def run(self) -> list[Result]:
         """What became of every rule. Raises TargetError where there is no target at all."""
         self._end = math.inf if self.seconds is None else time.monotonic() + self.seconds
+        with noted() as self.interrupts:
+            self._run()
+        return list(self._results())
+
+    def _run(self) -> None:
+        """Explore until the budget is used up, the target is lost, or an interrupt comes."""
         try:
             self.bench.survey()
             with _without_files():
@@ -76,25 +88,36 @@ class Run:
                 raise TargetError(str(lost)) from None
             self.cut_short = f"the target was lost ({lost})"
         except KeyboardInterrupt:
-            self.cut_short = f"stopped after {plural(self._done, 'move')}"
+            self.cut_short = f"stopped after {plural(self.moves.total(), 'move')}"
         finally:
             self.bench.target.close()
-        return list(self._results())
+
+    @property
+    def explored(self) -> Explored:
+        """What was done, and what could have been tried and was not."""
+        missed = [
+            ident for ident, rule in RULES.items() if not self.turns[ident] and obstacle(rule, self.bench) is None
+        ]
+        return Explored(self.moves, tuple(missed))
 
     def _over(self) -> bool:
+        """Whether the budget is used up. An interrupt that was lost on the way comes here."""
+        if self.interrupts:
+            raise KeyboardInterrupt
         if any(key.ident == self.wanted for key in self._found):
             return True
-        return time.monotonic() >= self._end or (self.steps is not None and self._done >= self.steps)
+        return time.monotonic() >= self._end or (self.steps is not None and self.moves.total() >= self.steps)
 
     def _explore(self) -> None:
         """Do what chance draws until the budget is used up or something new is found, and make that short."""
         self._rounds += 1
+        tried = self.turns.copy()  # as it is now: what may be drawn must not change while hypothesis is at work
 
         @hypothesis.seed(self.seed * 1000 + self._rounds)
         @_SETTINGS
         @hypothesis.given(st.data())
         def sequence(data: st.DataObject) -> None:
-            Machine(self._begin, self._step).run(data)
+            Machine(self._begin, self._step).run(data, _DRAWS, SUBJECTS, tried)
 
         # Hypothesis may find the end that it is brought to inconsistent, and say so in place of what brought it there.
         with contextlib.suppress(_Over, Found, Flaky):
@@ -110,10 +133,10 @@ class Run:
             raise _Over
         return Trial(self.bench, self._tell, self.turns)
 
-    def _step(self) -> None:
+    def _step(self, move: Move) -> None:
         if self._over():
             raise _Over
-        self._done += 1
+        self.moves[name_of(move)] += 1
 
     def _tell(self, found: Found) -> bool:
         """Whether a finding ends its sequence: a new one does."""
@@ -133,7 +156,7 @@ class Run:
         short = shortest(
             found,
             lambda moves: again(hasty, moves, found.key),
-            lambda: time.monotonic() >= end,
+            lambda: bool(self.interrupts) or time.monotonic() >= end,
         )
         confirmed = again(self.bench, short.moves, found.key) or again(self.bench, found.moves, found.key)
         if confirmed is not None:

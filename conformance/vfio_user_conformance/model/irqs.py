@@ -1,8 +1,9 @@
-"""Interrupts: which eventfd is signalled when the client raises one, and which are not."""
+"""Interrupts: which eventfd is signalled when the client or the device raises one, and which are not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vfio_user_conformance import acting
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import AfterCheck, Expectation, Problem, Reply
 from vfio_user_conformance.facts import IRQ, Facts
@@ -18,11 +19,41 @@ MASK, UNMASK, TRIGGER = IrqSetFlags.ACTION_MASK, IrqSetFlags.ACTION_UNMASK, IrqS
 # A signal that was due when the reply came is waited for so many times as long as a reply is before something is asked.
 _MOMENTS = 4
 _NEEDS, _HAZARDS = (IRQ,), frozenset({"irq"})
-ASSIGN = Rule("irq-assign", "get-irq-info.flags", "eventfds are taken", _NEEDS, _HAZARDS)
-UNASSIGN = Rule("irq-unassign", "set-irqs.eventfd-none", "eventfds are taken away", _NEEDS, _HAZARDS)
-DISABLE = Rule("irq-disable", "set-irqs.disable-all", "a type is disabled", _NEEDS, _HAZARDS)
-MASKING = Rule("irq-mask", "get-irq-info.flags", "a maskable type is masked and unmasked", _NEEDS, _HAZARDS)
-RAISE = Rule("irq-raise", "set-irqs.by-client", "interrupts with eventfds can be raised", _NEEDS, _HAZARDS)
+ASSIGN = Rule(
+    "irq-assign", "get-irq-info.flags", "eventfds are taken", _NEEDS, _HAZARDS, ("sequence-irqs-enabled-once",)
+)
+UNASSIGN = Rule(
+    "irq-unassign",
+    "set-irqs.eventfd-none",
+    "eventfds are taken away",
+    _NEEDS,
+    _HAZARDS,
+    ("sequence-masked-keeps-eventfd",),
+)
+DISABLE = Rule(
+    "irq-disable",
+    "set-irqs.disable-all",
+    "a type is disabled",
+    _NEEDS,
+    _HAZARDS,
+    ("sequence-disables-enabled-only",),
+)
+MASKING = Rule(
+    "irq-mask",
+    "get-irq-info.flags",
+    "a maskable type is masked and unmasked",
+    _NEEDS,
+    _HAZARDS,
+    ("irq-flag-maskable-in-vain",),
+)
+RAISE = Rule(
+    "irq-raise",
+    "set-irqs.by-client",
+    "interrupts with eventfds can be raised",
+    _NEEDS,
+    _HAZARDS,
+    ("sequence-triggers-end",),
+)
 SIGNALS = Rule(
     "irq-signals",
     "set-irqs.eventfd",
@@ -37,6 +68,10 @@ SIGNALS = Rule(
         "set-irqs-false-signalled",
         "sequence-vectors-swapped",
         "sequence-disabled-once",
+        "irq-mask-ignored",
+        "irq-unmasks-all",
+        "irq-mask-types-share",
+        "irq-device-once",
     ),
 )
 RULES = (ASSIGN, UNASSIGN, DISABLE, MASKING, RAISE, SIGNALS)
@@ -72,7 +107,7 @@ def signals(before: World, after: World, index: int, chosen: range | tuple[int, 
             touched = key[0] == index and key[1] in chosen
             certain = done and was.sure and was.masked is False and before.working
             open_ = (touched and not (done and was.sure and was.masked)) or was.pending
-            yield one.event, f"interrupt {key[1]} of type {key[0]}", int(touched and certain), int(open_)
+            yield one.event, _vectors(*key, 1), int(touched and certain), int(open_)
         for event in after.retired:
             yield event, "an interrupt that has lost it", 0, 0
 
@@ -99,7 +134,8 @@ class Assign(Move):
     def plan(self, world: World, facts: Facts) -> Plan:
         events = tuple(EventFd() for _ in range(self.count))
         send = _set(EVENTFD | TRIGGER, self.index, self.start, self.count, fds=events)
-        seen = yield Turn(ASSIGN, (send,), _wish(world))
+        more = self.index in world.enabled and _flagged(facts, self.index, IrqInfoFlags.NORESIZE)
+        seen = yield Turn(ASSIGN, (send,), _wish(world, certain=not more))
         after = assigned(world, self.index, self.start, events) if accepted(seen) else world
         yield signals(world, after, self.index, (), done=False)
         return after
@@ -126,7 +162,7 @@ class Unassign(Move):
         return after
 
     def __str__(self) -> str:
-        return f"take the eventfds of {_vectors(self.index, self.start, self.count)} away"
+        return f"de-assign {_vectors(self.index, self.start, self.count)}, without descriptors"
 
 
 @dataclass(frozen=True)
@@ -142,7 +178,7 @@ class Disable(Move):
         return after
 
     def __str__(self) -> str:
-        return f"disable interrupt type {self.index}"
+        return f"disable IRQ index {self.index}, with a count of 0"
 
 
 @dataclass(frozen=True)
@@ -159,7 +195,7 @@ class Masking(Move):
         seen = yield Turn(MASKING, (send,), _wish(world))
         chosen = _range(self.start, self.count)
         after = (
-            masked(world, self.index, chosen, self.on, automasked=_automasked(facts, self.index))
+            masked(world, self.index, chosen, self.on, automasked=_flagged(facts, self.index, IrqInfoFlags.AUTOMASKED))
             if accepted(seen)
             else world
         )
@@ -185,17 +221,37 @@ class Raise(Move):
         chosen = tuple(v for i, v in enumerate(_range(self.start, self.count)) if not data or data[i])
         have = all((one := world.vectors.get((self.index, v))) and one.event for v in chosen)
         seen = yield Turn(RAISE, (send,), _wish(world, certain=have))
-        after = raised(world, self.index, chosen, automasked=_automasked(facts, self.index))
+        after = raised(world, self.index, chosen, automasked=_flagged(facts, self.index, IrqInfoFlags.AUTOMASKED))
         yield signals(world, after, self.index, chosen, done=accepted(seen))
         return after
 
     def __str__(self) -> str:
-        which = f", those of {list(self.values)} that are not 0" if self.values else ""
-        return f"raise {_vectors(self.index, self.start, self.count)}{which}"
+        which = f", by booleans {', '.join(map(str, self.values))}" if self.values else ""
+        return f"trigger {_vectors(self.index, self.start, self.count)}{which}"
 
 
-def _automasked(facts: Facts, index: int) -> bool:
-    return index in facts.irqs and bool(facts.irqs[index].flags & IrqInfoFlags.AUTOMASKED)
+@dataclass(frozen=True)
+class DeviceRaises(Move):
+    """Make the device raise an interrupt, in the way that the profile tells."""
+
+    index: int
+    vector: int
+
+    def plan(self, world: World, facts: Facts) -> Plan:
+        wish = Reply(fds=0) if world.working else SILENT_TEXT
+        seen = yield Turn(SIGNALS, (acting.Raise(self.index, self.vector),), (wish,))
+        after = raised(
+            world, self.index, (self.vector,), automasked=_flagged(facts, self.index, IrqInfoFlags.AUTOMASKED)
+        )
+        yield signals(world, after, self.index, (self.vector,), done=accepted(seen))
+        return after
+
+    def __str__(self) -> str:
+        return f"make the device raise {_vectors(self.index, self.vector, 1)}"
+
+
+def _flagged(facts: Facts, index: int, flag: IrqInfoFlags) -> bool:
+    return index in facts.irqs and bool(facts.irqs[index].flags & flag)
 
 
 def _range(start: int, count: int) -> range:
@@ -203,5 +259,5 @@ def _range(start: int, count: int) -> range:
 
 
 def _vectors(index: int, start: int, count: int) -> str:
-    which = f"interrupt {start}" if count == 1 else f"interrupts {start} to {start + count - 1}"
-    return f"{which} of type {index}"
+    which = f"vector {start}" if count == 1 else f"vectors {start} to {start + count - 1}"
+    return f"{which} of IRQ index {index}"

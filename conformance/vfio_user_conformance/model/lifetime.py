@@ -1,6 +1,6 @@
 """What touches everything: a reset, and another client."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vfio_user_conformance.cases.feature import GET, feature, state
 from vfio_user_conformance.expect import AfterCheck, Is, NoReply, Released, Reply
@@ -11,7 +11,14 @@ from vfio_user_conformance.model.world import S, World, reconnected, reset
 from vfio_user_conformance.steps import Reconnect, Send
 from vfio_user_proto.messages import Command, DeviceFeature
 
-RESET = Rule("reset", "get-info.reset", "a device that says so can be reset", (RESETTABLE,), frozenset({"reset"}))
+RESET = Rule(
+    "reset",
+    "get-info.reset",
+    "a device that says so can be reset",
+    (RESETTABLE,),
+    frozenset({"reset"}),
+    ("reset-offered-and-refused",),
+)
 RECOVERS = Rule(
     "reset-recovers",
     "mig-state.reset-recovers",
@@ -62,7 +69,7 @@ class NextClient(Move):
         files = [each.memory for each in world.maps if each.memory is not None and each.sure]
         checks: tuple[AfterCheck, ...] = tuple(map(Released, files))
         yield Turn(LEFT, (Reconnect(),), checks)
-        return replace(reconnected(world), retired=())
+        return reconnected(world)
 
     def __str__(self) -> str:
-        return "leave, and come again as another client"
+        return "disconnect, and connect as the next client"

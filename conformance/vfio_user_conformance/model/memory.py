@@ -7,7 +7,7 @@ from vfio_user_conformance.expect import Either, ErrorReply, Expectation, NoRepl
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.model.rule import Move, Plan, Rule, Turn, accepted
-from vfio_user_conformance.model.world import Region, World, exactly, mapped, overlapped, unmapped
+from vfio_user_conformance.model.world import Mapped, World, exactly, files, mapped, overlapped, unmapped
 from vfio_user_conformance.steps import Send
 from vfio_user_proto.messages import DmaMapFlags, DmaMapRequest, DmaUnmapRequest
 
@@ -36,6 +36,8 @@ MISMATCH = Rule(
     catches=("unmap-first-part-accepted", "unmap-last-part-accepted", "unmap-twice-accepted"),
 )
 RULES = (MAP, OVERLAP, UNMAP, MISMATCH)
+# So many files are told apart by what they hold.
+_SEEDS = 256
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class Map(Move):
     silent: bool = False
 
     def plan(self, world: World, facts: Facts) -> Plan:
-        memory = Pages(self.offset + self.size) if self.fd else None
+        memory = Pages(self.offset + self.size, seed=len(files(world)) % _SEEDS) if self.fd else None
         over = overlapped(world.maps, self.address, self.size)
         sure = [each for each in over if each.sure]
         silent = self.silent and world.working and len(sure) == len(over)
-        new = Region(self.address, self.size, self.access, memory, self.offset, sure=not silent)
+        new = Mapped(self.address, self.size, self.access, memory, self.offset, sure=not silent)
         request = DmaMapRequest(
             flags=DmaMapFlags(self.access), offset=self.offset, address=self.address, size=self.size
         )
@@ -67,8 +69,8 @@ class Map(Move):
 
     def __str__(self) -> str:
         access = " and ".join(each.name.lower() for each in DmaMapFlags if each & self.access and each.name)
-        behind = f", memory behind it from {self.offset:#x} on" if self.fd else ""
-        return f"map {_range(self.address, self.size)} {access}{behind}{_quiet(self.silent)}"
+        behind = f"with a file from {self.offset:#x} on" if self.fd else "without a file"
+        return f"map {_range(self.address, self.size)}, {access}, {behind}{_quiet(self.silent)}"
 
 
 @dataclass(frozen=True)

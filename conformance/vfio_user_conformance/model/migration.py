@@ -6,7 +6,7 @@ from vfio_user_conformance.cases.feature import GET, SET, feature, state
 from vfio_user_conformance.expect import ErrorReply, Is, Reply, Whole
 from vfio_user_conformance.facts import MIGRATION, PRE_COPY, Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
-from vfio_user_conformance.model.world import ARCS, SAVING, S, World, read, settable, went
+from vfio_user_conformance.model.world import ARCS, SAVING, S, World, loaded, read, settable, went
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.steps import Send
 from vfio_user_proto.messages import (
@@ -20,7 +20,7 @@ from vfio_user_proto.messages import (
 
 _NEEDS, _HAZARDS = (MIGRATION,), frozenset({"migration"})
 # Bytes of the largest message that moves data, and messages after which a transfer of all is given up.
-PART, MOST = 1 << 20, 256
+PART, MOST = 1 << 20, 64
 ARC = Rule(
     "state",
     "mig-state.arcs",
@@ -85,7 +85,14 @@ BAD_DATA = Rule(
     _HAZARDS,
     ("mig-state-incomplete-taken",),
 )
-DATA_READ = Rule("data-read", "mig-data-read.state", "data are read in PRE_COPY and STOP_COPY", _NEEDS, _HAZARDS)
+DATA_READ = Rule(
+    "data-read",
+    "mig-data-read.state",
+    "data are read in PRE_COPY and STOP_COPY",
+    _NEEDS,
+    _HAZARDS,
+    ("mig-data-read-more-than-asked",),
+)
 NOT_READ = Rule(
     "data-read-refused",
     "mig-data-read.state",
@@ -94,7 +101,14 @@ NOT_READ = Rule(
     _HAZARDS,
     ("mig-data-read-anywhere", "mig-data-read-resuming"),
 )
-DATA_WRITE = Rule("data-write", "mig-data-write.state", "data are written in RESUMING", _NEEDS, _HAZARDS)
+DATA_WRITE = Rule(
+    "data-write",
+    "mig-data-write.state",
+    "data are written in RESUMING",
+    _NEEDS,
+    _HAZARDS,
+    ("mig-data-write-reply-count",),
+)
 NOT_WRITTEN = Rule(
     "data-write-refused",
     "mig-data-write.state",
@@ -136,8 +150,8 @@ class SetState(Move):
             yield Turn(self._refusal(now), send, (ErrorReply(),))
             return world
         wanted = DeviceState(self.wanted)
-        if now is S.RESUMING and not _whole(world):
-            part = bool(world.loaded)
+        if now is S.RESUMING and not loaded(world):
+            part = world.saved is not None and 0 < (world.loaded or 0) < len(world.saved.data)
             seen = yield Turn(BAD_DATA if part else ARC, send, (ErrorReply() if part else SILENT_TEXT,))
             return went(world, wanted) if accepted(seen) else _unclear(world, S.STOP, S.ERROR, S.RESUMING)
         seen = yield Turn(ARC if (now, wanted) in ARCS else COMPLEX, send, (Reply(fds=0),))
@@ -151,7 +165,7 @@ class SetState(Move):
         return BACK if (now, self.wanted) == (S.STOP_COPY, S.PRE_COPY) else UNSUPPORTED
 
     def __str__(self) -> str:
-        return f"set the state {_name(self.wanted)}"
+        return f"set the migration state {_name(self.wanted)}"
 
 
 @dataclass(frozen=True)
@@ -170,7 +184,7 @@ class GetState(Move):
         return world if found is None or found == world.state else _unclear(world, found)
 
     def __str__(self) -> str:
-        return "ask for the state"
+        return "get the migration state"
 
 
 @dataclass(frozen=True)
@@ -200,7 +214,7 @@ class ReadData(Move):
         return world
 
     def __str__(self) -> str:
-        return f"read {f'at most {self.size} bytes' if self.size else 'all'} of the device's state"
+        return f"read {f'at most {self.size} bytes' if self.size else 'all'} of the migration data"
 
 
 @dataclass(frozen=True)
@@ -227,11 +241,7 @@ class WriteData(Move):
         return world
 
     def __str__(self) -> str:
-        return f"write {f'{self.size} bytes' if self.size else 'the rest'} of the state that was read"
-
-
-def _whole(world: World) -> bool:
-    return world.saved is not None and world.loaded == len(world.saved.data)
+        return f"write {f'{self.size} bytes' if self.size else 'the rest'} of the migration data that were read"
 
 
 def _too_many(seen: Received, size: int) -> str:

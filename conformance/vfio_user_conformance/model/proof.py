@@ -8,7 +8,7 @@ from vfio_user_conformance.model.explore import Run
 from vfio_user_conformance.model.rule import PREFIX, Rule
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.proof import MODES, Proof, Serving, bench
-from vfio_user_conformance.verdict import Outcome
+from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.errors import UsageError
 
 # What chance begins from, moves against the right server in one mode, and moves within which a fault is to be found.
@@ -38,9 +38,17 @@ def prove(serving: Serving, rules: Sequence[Rule]) -> Iterator[Proof]:
     for mode in MODES if len(rules) == len(RULES) else ():
         run = Run(bench(serving(mode.options), Timing(), mode.respawn), SEED, RIGHT)
         yield from (
-            Proof("", mode.name, result) for result in run.run() if result.outcome is not Outcome.NOT_APPLICABLE
+            Proof("", mode.name, result) for result in _done(run) if result.outcome is not Outcome.NOT_APPLICABLE
         )
     for rule in rules:
         for fault in rule.catches:
             run = Run(bench(serving(("--fault", fault))), SEED, WRONG, wanted=rule.ident)
-            yield next(Proof(fault, "", result) for result in run.run() if result.ident == rule.ident)
+            yield next(Proof(fault, "", result) for result in _done(run) if result.ident == rule.ident)
+
+
+def _done(run: Run) -> list[Result]:
+    """What a run comes to; one that was interrupted proves nothing."""
+    results = run.run()
+    if run.interrupts:
+        raise KeyboardInterrupt
+    return results

@@ -30,11 +30,26 @@ READ = Rule(
     (SCRATCH,),
     catches=("write-lost", "sequence-unmap-undoes-write", "sequence-first-state-loaded"),
 )
-WRITE = Rule("write", "get-region-info.access-flags", "scratch bytes can be written", (SCRATCH,))
-SEVERAL = Rule(
-    "write-several", "write-multi.reply", "several scratch bytes are written by one command", (SCRATCH, WRITE_MULTIPLE)
+WRITE = Rule(
+    "write",
+    "get-region-info.access-flags",
+    "scratch bytes can be written",
+    (SCRATCH,),
+    catches=("sequence-write-behind-silent-refused",),
 )
-INFO = Rule("info", "get-info.counts", "device, regions and interrupts are described as at the start")
+SEVERAL = Rule(
+    "write-several",
+    "write-multi.reply",
+    "several scratch bytes are written by one command",
+    (SCRATCH, WRITE_MULTIPLE),
+    catches=("sequence-write-behind-silent-refused",),
+)
+INFO = Rule(
+    "info",
+    "get-info.counts",
+    "device, regions and interrupts are described as at the start",
+    catches=("sequence-irq-info-once",),
+)
 RULES = (READ, WRITE, SEVERAL, INFO)
 
 
@@ -68,7 +83,7 @@ class Write(Move):
 
     def __str__(self) -> str:
         quiet = ", no reply wanted" if self.silent else ""
-        return f"write {pattern(self.fill, self.count).hex(' ', 4)} to scratch byte {self.at:#x}{quiet}"
+        return f"write {pattern(self.fill, self.count).hex(' ')} to scratch byte {self.at:#x}{quiet}"
 
 
 @dataclass(frozen=True)
@@ -93,10 +108,10 @@ class WriteSeveral(Move):
 
     def __str__(self) -> str:
         places = ", ".join(
-            f"{pattern(self.fill + 16 * number, self.count).hex(' ', 4)} to {at:#x}"
+            f"{pattern(self.fill + 16 * number, self.count).hex(' ')} to {at:#x}"
             for number, at in enumerate(self.places)
         )
-        return f"write with one command {places}"
+        return f"write with one command, to scratch bytes: {places}"
 
 
 @dataclass(frozen=True)
@@ -158,8 +173,5 @@ class Ask(Move):
         return world
 
     def __str__(self) -> str:
-        return (
-            "ask for the device"
-            if not self.kind
-            else f"ask for {('region', 'interrupt type')[self.kind - 1]} {self.index}"
-        )
+        of = (f"region {self.index}", f"IRQ index {self.index}")
+        return f"get the info of {of[self.kind - 1] if self.kind else 'the device'}"

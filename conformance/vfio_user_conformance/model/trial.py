@@ -14,16 +14,15 @@ from vfio_user_conformance.model.rule import Move, Rule, Turn
 from vfio_user_conformance.model.world import World
 from vfio_user_conformance.peer import HungUp, OutOfStep, Received, Seen, Silence
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
-from vfio_user_conformance.session import Gone, NoSession, Session, Unanswered
+from vfio_user_conformance.session import Gone, NoSession, NotReached, Session, Unanswered
 from vfio_user_conformance.steps import listed
-from vfio_user_conformance.verdict import Outcome, Result
+from vfio_user_conformance.verdict import SPOILED, Outcome, Result
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import DeviceState
 
 _BY_LEVEL = {"must": Outcome.FAIL, "should": Outcome.DEVIATION, "info": Outcome.INFO}
 _LEVELS = tuple(_BY_LEVEL)
 _SURVIVAL = "security.validate"
-_SPOILED = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.DESYNC})
 
 
 class Key(NamedTuple):
@@ -101,6 +100,7 @@ class Trial:
 
     def close(self) -> None:
         """The end of the sequence. Raises Found where the target dies of it a moment later."""
+        self.session.leave()
         self.session.close()
         target, rule = self.bench.target, self._rule
         if rule is not None and (report := target.report()):
@@ -147,6 +147,8 @@ class Trial:
             outcome, text, broken = Outcome.HANG, str(error), UNANSWERED
         except NoSession as error:
             outcome, text, broken = Outcome.FAIL, str(error), "disconnect.survived"
+        except NotReached:
+            pass  # the device could not be made to act, in a state where the text lets it refuse that
         except TargetError:
             pass  # it serves one client only, and a fresh one is started
         if problems and outcome is Outcome.PASS:
@@ -221,7 +223,7 @@ class Trial:
         found = Found(result, self.moves)
         if self._tell(found):
             self._rule = None
-            if outcome in _SPOILED:
+            if outcome in SPOILED:
                 self.bench.target.discard()
             raise found
 

@@ -1,9 +1,10 @@
 """What the model knows of a target: plain values, and pure functions that tell what becomes of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vfio_user_conformance.descriptors import EventFd
+from vfio_user_conformance.kicks import Place
 from vfio_user_conformance.memory import Pages
 from vfio_user_proto.messages import DeviceState
 
@@ -15,11 +16,11 @@ PAGE = 4096
 
 
 @dataclass(frozen=True)
-class Region:
+class Mapped:
     """A mapping of client memory, from ``address`` on; ``memory`` is the file behind it, where it has one.
 
     ``access`` has the bits of ``DmaMapFlags``. It is not ``sure`` where nobody can say whether it is in force. ``written`` are
-    the places and lengths that the device wrote in the file, in this order.
+    the places and lengths that the device wrote in the file, in this order; None where nobody can say.
     """
 
     address: int
@@ -28,7 +29,7 @@ class Region:
     memory: Pages | None = None
     offset: int = 0
     sure: bool = True
-    written: tuple[tuple[int, int], ...] = ()
+    written: tuple[tuple[int, int], ...] | None = ()
 
     @property
     def end(self) -> int:
@@ -53,32 +54,37 @@ Scratch = Mapping[int, int]
 
 @dataclass(frozen=True)
 class Saved:
-    """A whole migration state as it was read, and the scratch bytes of then."""
+    """A migration state as it was read, ``whole`` or the beginning of it, and the scratch bytes of then."""
 
     data: bytes = field(repr=False)
     scratch: Scratch
+    whole: bool = True
 
 
 @dataclass(frozen=True)
 class World:
-    """All that the model knows.
+    """All that the model knows."""
 
-    ``states`` are the migration states that the device can be in: one, unless the text leaves it open. ``session`` is what was
-    read since the saving session began, None outside of one; ``loaded`` how many bytes of ``saved`` were written in RESUMING,
-    None where that is no longer known. ``logging`` is None where nobody can say whether writes are recorded; ``logged`` are the
-    (IOVA, length) that they are recorded in, everywhere where there is none, and ``dirty`` the pages of ``PAGE`` bytes that
-    a report has to name. ``retired`` are eventfds that nothing may signal any more.
-    """
-
-    maps: tuple[Region, ...] = ()
+    # The mappings, by address, and those that are gone.
+    maps: tuple[Mapped, ...] = ()
+    gone: tuple[Mapped, ...] = ()
+    # Interrupts; IRQ indexes that got eventfds since they were disabled; eventfds that nothing may signal any more.
     vectors: Vectors = field(default_factory=dict)
+    enabled: frozenset[int] = frozenset()
     retired: tuple[EventFd, ...] = ()
+    # The sub-regions that this client was told, by region, answer and record.
+    places: Mapping[tuple[int, int, int], Place] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=dict)
+    # The migration states that the device can be in: one, unless the text leaves it open.
     states: frozenset[DeviceState] = frozenset({S.RUNNING})
+    # What was read since the saving session began, None outside of one, and whether that was its end.
     session: bytes | None = None
     ended: bool = False
+    # A state that was read, and how many bytes of it were written in RESUMING, None where that is no longer known.
     saved: Saved | None = None
     loaded: int | None = 0
+    # Whether writes are recorded, None where nobody can say; in which (IOVA, length), everywhere where there is none; and the
+    # pages of PAGE bytes that a report has to name.
     logging: bool | None = False
     logged: tuple[tuple[int, int], ...] = ()
     dirty: frozenset[int] = frozenset()
@@ -97,38 +103,51 @@ class World:
 # Client memory.
 
 
-def overlapped(maps: Iterable[Region], address: int, size: int) -> tuple[Region, ...]:
+def overlapped(maps: Iterable[Mapped], address: int, size: int) -> tuple[Mapped, ...]:
     """The mappings that share a byte with a range."""
     return tuple(each for each in maps if each.address < address + size and address < each.end)
 
 
-def exactly(maps: Iterable[Region], address: int, size: int) -> Region | None:
+def exactly(maps: Iterable[Mapped], address: int, size: int) -> Mapped | None:
     """The mapping that has just this range."""
     return next((each for each in maps if (each.address, each.size) == (address, size)), None)
 
 
-def mapped(world: World, new: Region) -> World:
+def mapped(world: World, new: Mapped) -> World:
     """A range was mapped; what it lies over was not there any more."""
     gone = overlapped(world.maps, new.address, new.size)
     kept = [each for each in world.maps if each not in gone]
-    return replace(world, maps=tuple(sorted([*kept, new], key=lambda each: each.address)))
+    maps = tuple(sorted([*kept, new], key=lambda each: each.address))
+    return replace(world, maps=maps, gone=(*world.gone, *gone))
 
 
-def unmapped(world: World, old: Region) -> World:
+def unmapped(world: World, old: Mapped) -> World:
     """A mapping was taken away, and nobody asks what was written there."""
     maps = tuple(each for each in world.maps if each is not old)
-    return replace(world, maps=maps, dirty=world.dirty - _pages(old.address, old.size))
+    return replace(world, maps=maps, gone=(*world.gone, old), dirty=world.dirty - _pages(old.address, old.size))
 
 
-def within(maps: Iterable[Region], address: int, size: int) -> Region | None:
+def files(world: World) -> list[tuple[Pages, tuple[tuple[int, int], ...]]]:
+    """The files behind mappings, also behind those that are gone, and what the device wrote there, as far as that is known."""
+    every = (*world.gone, *world.maps)
+    return [(each.memory, each.written) for each in every if each.memory is not None and each.written is not None]
+
+
+def blurred(world: World, touched: Collection[Mapped]) -> World:
+    """The device may have written something in these mappings, or not."""
+    maps = tuple(replace(each, written=None) if each in touched else each for each in world.maps)
+    return replace(world, maps=maps)
+
+
+def within(maps: Iterable[Mapped], address: int, size: int) -> Mapped | None:
     """The mapping, certainly in force, that has a range inside."""
     return next((r for r in maps if r.sure and r.address <= address and address + size <= r.end), None)
 
 
-def wrote(world: World, region: Region, address: int, size: int) -> World:
+def wrote(world: World, region: Mapped, address: int, size: int) -> World:
     """The device wrote a range of a mapping that has a file."""
     place = address - region.address + region.offset
-    after = replace(region, written=(*region.written, (place, size)))
+    after = region if region.written is None else replace(region, written=(*region.written, (place, size)))
     recorded = [
         (max(address, iova), min(address + size, iova + length))
         for iova, length in world.logged or ((region.address, region.size),)
@@ -163,7 +182,7 @@ def assigned(world: World, index: int, start: int, events: Iterable[EventFd | No
         if before.event is not None:
             retired.append(before.event)
         vectors[index, vector] = Vector(event, None if before.masked else before.masked, before.pending)
-    return replace(world, vectors=vectors, retired=tuple(retired))
+    return replace(world, vectors=vectors, enabled=world.enabled | {index}, retired=tuple(retired))
 
 
 def disabled(world: World, index: int) -> World:
@@ -172,7 +191,8 @@ def disabled(world: World, index: int) -> World:
     others = {key: one for key, one in world.vectors.items() if key[0] != index}
     gone = tuple(one.event for one in mine.values() if one.event is not None)
     masked = {key: Vector(masked=None if one.masked else one.masked) for key, one in mine.items()}
-    return replace(world, vectors={**others, **masked}, retired=(*world.retired, *gone))
+    enabled = world.enabled - {index}
+    return replace(world, vectors={**others, **masked}, enabled=enabled, retired=(*world.retired, *gone))
 
 
 def masked(world: World, index: int, chosen: Iterable[int], on: bool, *, automasked: bool = False) -> World:
@@ -240,12 +260,16 @@ ARCS = frozenset(
 )
 
 
+def loaded(world: World) -> bool:
+    """Whether a whole state was written in RESUMING."""
+    return world.saved is not None and world.saved.whole and world.loaded == len(world.saved.data)
+
+
 def went(world: World, wanted: DeviceState) -> World:
     """The device went from its state to another one: sessions end and begin, and what was loaded is its state."""
     scratch, session, ended = world.scratch, world.session, world.ended
     if world.state is S.RESUMING:
-        whole = world.saved is not None and world.loaded == len(world.saved.data)
-        scratch = world.saved.scratch if whole and world.saved else {}
+        scratch = world.saved.scratch if world.saved and loaded(world) else {}
     if wanted is S.RESUMING:
         scratch = {}
     if (world.state, wanted) != (S.PRE_COPY, S.STOP_COPY):
@@ -255,13 +279,18 @@ def went(world: World, wanted: DeviceState) -> World:
 
 
 def read(world: World, data: bytes, *, last: bool) -> World:
-    """Data of a saving session were read; in STOP_COPY the ``last`` of them complete a state."""
+    """Data of a saving session were read; in STOP_COPY the ``last`` of them complete a state.
+
+    The beginning of a state is remembered where there is no whole one.
+    """
     if world.session is None or world.ended:
         return world
     session = world.session + data
-    if not last or world.state is not S.STOP_COPY:
+    if world.state is not S.STOP_COPY:
         return replace(world, session=session)
-    return replace(world, session=session, ended=True, saved=Saved(session, world.scratch))
+    keeps = last or not (world.saved and world.saved.whole)
+    saved = Saved(session, world.scratch, last) if keeps else world.saved
+    return replace(world, session=session, ended=last, saved=saved)
 
 
 # What touches everything.
@@ -286,6 +315,7 @@ def reset(world: World) -> World:
 def reconnected(world: World) -> World:
     """Another client came: mappings and eventfds are gone, the device is as it was, but may have left its migration state."""
     return World(
+        gone=(*world.gone, *world.maps),
         scratch=world.scratch if S.RESUMING not in world.states else {},
         states=world.states | ({S.RUNNING, S.STOP} if world.state is not S.RUNNING else set()),
         saved=world.saved,
