@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from commands import VFIO_USER, vfio_user
 
 from vfio_user_proto import launch
 
@@ -18,16 +19,14 @@ WRONG = ("--fault", "unmap-keeps-descriptor")
 
 
 def run(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vfio_user_proto", "conformance", *words]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, cwd=cwd, env={**os.environ, **environment}, check=False
-    )
+    done = vfio_user("conformance", *words, cwd=cwd, timeout=600, **environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
 def test_the_reference_server_conforms() -> None:
-    done = run("server", "--strict")
+    """One process serves all cases here; a fresh one for each is in test_faults.py."""
+    done = run("server", "--strict", "--respawn", "death")
 
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == "conforming"
@@ -37,7 +36,9 @@ def test_the_reference_server_conforms() -> None:
 def test_a_server_that_runs_already_is_attached_to() -> None:
     with launch.builtin() as server:
         server.connect().close()
-        done = run("server", "--socket", server.path, "--profile", "builtin")
+        done = run(
+            "server", "--socket", server.path, "--profile", "builtin", "--select", "header", "dma-unmap", "reset"
+        )
 
     assert done.returncode == 0, done.stdout
 
@@ -85,13 +86,14 @@ def test_evidence_is_done_again(tmp_path: Path) -> None:
         (("server", "--json", "/nowhere/x", *FEW), 2, "/nowhere/x: /nowhere is no directory"),
         (("server", "--evidence", "/proc/x", *FEW, *WRONG), 2, "/proc/x: "),
         (("server", "--timeout-multiplier", "-1"), 2, "'-1' is not a number from 0"),
-        (("server", "-j", "0"), 2, "'0' is not one of 1 to 64"),
-        (("server", "--profile", "quux"), 2, "quux: No such file or directory; the suite has builtin, "),
+        (("server", "-j", "0"), 2, "'0' is not a whole number from 1 to 64"),
+        (("server", "--profile", "quux"), 2, "quux: no such profile comes with the suite, but builtin, "),
         (("server", "--spawn", "true"), 2, "{socket} must stand"),
         (("server", "--spawn", "/bin/false {socket}"), 3, "exit status 1"),
         (("server", "--spawn", "/nowhere/prog {socket}"), 3, "No such file"),
         (("server", "--socket", "/nowhere/socket"), 3, "/nowhere/socket: No such file"),
         (("replay", "/nowhere/file"), 2, "/nowhere/file: No such file"),
+        (("replay", os.devnull), 2, f"vfio-user: {os.devnull}: this is no evidence, "),
         (("list", "quux"), 2, "no case matches 'quux'"),
         (("list", "--requirements", "header"), 2, "--requirements lists all of them"),
         (("matrix", "/nowhere/x"), 2, "/nowhere/x: No such file"),
@@ -199,15 +201,28 @@ def test_libvfio_user_is_known_in_full() -> None:
     assert done.stdout.splitlines()[-1] == "conforming; 14 known"
 
 
-@pytest.mark.parametrize("signal", ["INT", "TERM"])
-def test_a_run_that_is_stopped_tells_what_it_had(tmp_path: Path, signal: str) -> None:
-    """The target itself sends the signal, when it is started for the fourth time: once for the survey, then for cases."""
-    starts = tmp_path / "starts"
+def stopping(folder: Path, signal: str) -> list[str]:
+    """A run whose target sends it the signal, when it is started for the fourth time: once for the survey, then for cases."""
+    starts = folder / "starts"
     script = f"""echo start >> {starts}; [ $(wc -l < {starts}) -lt 4 ] || kill -{signal} $PPID
         exec {shlex.quote(sys.executable)} -m vfio_user_proto serve --socket-path $0"""
+    spawn = f"sh -c {shlex.quote(script)} {{socket}}"
+    return ["server", "--select", "device-info", "--spawn", spawn, "--json", str(folder / "report")]
 
-    done = run("server", "--spawn", f"sh -c {shlex.quote(script)} {{socket}}", "--json", str(tmp_path / "report"))
+
+@pytest.mark.parametrize("signal", ["INT", "TERM"])
+def test_a_run_that_is_stopped_tells_what_it_had(tmp_path: Path, signal: str) -> None:
+    done = run(*stopping(tmp_path, signal))
 
     assert done.returncode == 3
     assert "no verdict: stopped after 2 of" in done.stdout
     assert len(json.loads((tmp_path / "report").read_text())["results"]) == 2
+
+
+def test_sigterm_stops_a_run_in_the_background_of_a_shell(tmp_path: Path) -> None:
+    """There SIGINT is ignored."""
+    command = shlex.join([*VFIO_USER, "conformance", *stopping(tmp_path, "TERM")])
+    script = f"trap '' INT; exec {command}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, "no verdict: stopped after 2 of" in done.stdout) == (3, True)

@@ -35,6 +35,24 @@ def test_a_mapping_holds_a_memfd_too() -> None:
     handle.close()
 
 
+def test_a_descriptor_can_be_sent_again() -> None:
+    handle = Memfd(0x1000).open()
+    first = os.fstat(handle.lend())
+    handle.let_go()
+
+    assert os.path.samestat(os.fstat(handle.lend()), first)
+    handle.close()
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_an_eventfd_blocks_when_it_is_full_or_not(blocking: bool) -> None:
+    handle = EventFd(2**64 - 2, blocking=blocking).open()
+
+    assert os.get_blocking(handle.fd) is blocking
+    assert handle.count() == 2**64 - 2
+    handle.close()
+
+
 def test_an_eventfd_counts_since_the_last_look() -> None:
     handle = EventFd().open()
     os.eventfd_write(handle.fd, 3)

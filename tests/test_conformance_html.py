@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_conformance_report import NASTY, REPORT, RESULTS
+from reports import NASTY, REPORT, RESULTS
 
 from vfio_user_conformance.report import html
 from vfio_user_conformance.report.hexview import fields, message

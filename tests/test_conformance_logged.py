@@ -46,7 +46,9 @@ def accepts(report: Report, logged: int, bits: set[int]) -> bool:
         ((0x3100, 1), (0, 0x3200, K), K, {3}, set()),
     ],
 )
-def test_bits(place: tuple[int, int], report: tuple[int, int, int], logged: int, must: set[int], may: set[int]) -> None:
+def test_the_bits_that_are_due_have_to_come_and_none_but_those_of_coarser_pages(
+    place: tuple[int, int], report: tuple[int, int, int], logged: int, must: set[int], may: set[int]
+) -> None:
     wanted = Report(*report, (place,))
 
     assert accepts(wanted, logged, must)

@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import VFIO_USER, vfio_user
 
 from vfio_user_conformance.case import catalogue
 
 SERVE = f"{shlex.quote(sys.executable)} -m vfio_user_proto serve --socket-path"
-COMMAND = [sys.executable, "-m", "vfio_user_proto", "conformance", "server"]
 FEW = ("--select", "device-info/*", "dma-unmap", "dma-map", "--fault", "unmap-keeps-descriptor")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=120, check=False)
+    done = vfio_user("conformance", "server", *words)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -55,7 +55,11 @@ def _device_info(ident: str) -> bool:
 
 
 def alive(pid: str) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Whether a process runs; one that has ended may still be there until its parent, or init, has looked."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,16 @@ def test_a_run_that_is_stopped_tells_what_it_had_and_leaves_nobody_behind(tmp_pa
     command = f"sh -c {shlex.quote(script)} {{socket}}"
 
     done = run(
-        "--spawn", command, "--allow", "all", "--jobs", "2", "--select", "header", "--json", str(tmp_path / "report")
+        "--spawn",
+        command,
+        "--allow",
+        "all",
+        "--jobs",
+        "2",
+        "--select",
+        "device-info/*",
+        "--json",
+        str(tmp_path / "report"),
     )
 
     assert done.returncode == 3, done.stdout
@@ -101,7 +114,7 @@ def test_progress_and_colour_are_for_terminals(jobs: str, plain: bool) -> None:
         **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
         **({"NO_COLOR": "1"} if plain else {}),
     }
-    command = [*COMMAND, "--select", "device-info/reply", "device-info/pci", "--jobs", jobs]
+    command = [*VFIO_USER, "conformance", "server", "--select", "device-info/reply", "device-info/pci", "--jobs", jobs]
     done = subprocess.run(command, stdout=theirs, stderr=theirs, timeout=60, env=environment, check=False)
     os.close(theirs)
     told = os.read(ours, 65536).decode()

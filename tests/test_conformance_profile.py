@@ -32,9 +32,16 @@ def test_the_built_in_target_allows_everything_and_has_scratch_bytes() -> None:
         ("allow = ['fire']", "'fire' is none of reset"),
         ("[scratch]\nregion = 0", "lacks offset"),
         ("[[known]]\ncase = 'a/b'\nclass = 'fail'", "lacks reason"),
-        ("[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = ' '", "needs a class that is a finding, and a reason"),
-        ("[[known]]\ncase = 'a/b'\nclass = 'pass'\nreason = 'x'", "needs a class that is a finding, and a reason"),
-        ("[[known]]\ncase = 'a/b'\nclass = 'sad'\nreason = 'x'", "sad"),
+        ("[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = ' '", "'a/b' needs a reason"),
+        (
+            "[[known]]\ncase = 'a/b'\nclass = 'pass'\nreason = 'x'",
+            "'a/b' has the class 'pass', which is none of crash, desync, deviation, error, fail, hang, not-reached$",
+        ),
+        ("[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = 5", "has the reason 5, which is no text"),
+        (
+            "[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = 'x'\nsometimes = ['sad']",
+            "'a/b' is sometimes 'sad', which is none of crash, desync, deviation, erratum, .*, pass, ",
+        ),
         ("[[known]]\ncase = 'a/b'\nreason = 'x'", "lacks class"),
         (
             "[[known]]\ncase = 'a/b'\nclass = 'fail'\nreason = 'x'\nexpires = '2027-01-01'",
@@ -57,7 +64,7 @@ def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, text: str, pr
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(UsageError, match=r"nowhere.toml: No such file"):
         load("nowhere.toml")
-    with pytest.raises(UsageError, match="quux: No such file"):
+    with pytest.raises(UsageError, match="quux: no such profile comes with the suite, but builtin, "):
         load("quux")
 
 

@@ -1,13 +1,20 @@
 # Evidence of others, such as the fuzzer's: the bytes are sent again, and the target must live and be in step.
+from pathlib import Path
+
 import pytest
 from judging import Serving, bench, plain, refusal, reply
 
+from vfio_user_conformance.case import catalogue
+from vfio_user_conformance.coverage import quoted
+from vfio_user_conformance.evidence import captured, keep
 from vfio_user_conformance.replay import replay
+from vfio_user_conformance.requirements import REQUIREMENTS
+from vfio_user_conformance.verdict import Report
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, VersionRequest
 from vfio_user_proto.program import End
-from vfio_user_proto.trace import Capture, Captured
+from vfio_user_proto.trace import Capture, Captured, read_capture
 from vfio_user_proto.wire import Message
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -101,8 +108,47 @@ def test_a_case_is_run_again_with_its_own_judgement() -> None:
     assert again(served, Capture({**head, "outcome": "deviation"}, ()))[1] == 1
 
 
+def sent(*messages: Captured) -> str:
+    """What replay of a case says beside its outcome where the file has these messages."""
+    head = {**HEAD, "case": "dma-map/without-descriptor", "outcome": "deviation"}
+    return replay(Capture(head, messages), bench()).text.partition("; ")[2]
+
+
+def test_where_a_case_sends_something_else_than_the_file_has_that_is_told() -> None:
+    """A target that dies now earlier and now later is not one that was sent something else."""
+    case = catalogue()["dma-map/without-descriptor"]
+    made = bench()
+    whole = [captured(each) for each in made.run(case).messages]
+    made.target.close()
+    ours = [each for each in whole if each.sender == "client"]
+    other = Captured("client", MAP.data)
+
+    assert sent(*whole) == ""
+    assert sent(*whole, other) == f"ended after {len(ours)} of the {len(ours) + 1} messages in the file"
+    assert sent(ours[0]) == "went on after the 1 message in the file"
+    assert sent(ours[0], other, *ours[2:]).startswith("from message 2 on others were sent than those in the file: ")
+
+
+def test_a_file_of_evidence_can_be_understood_alone(tmp_path: Path) -> None:
+    """Who gets it has no report, and perhaps no suite."""
+    case = catalogue()["dma-map/without-descriptor"]
+    made = bench(to_map(b""))
+    result = keep(made.run(case), Report("t", "", False, (), 0.0), tmp_path)
+    made.target.close()
+
+    head = read_capture(Path(result.evidence)).head
+    assert head is not None
+    assert head["text"] == quoted(REQUIREMENTS[result.broken])
+    assert (head["sent"], head["expected"]) == (result.stimulus, case.expect_text)
+    assert (head["given"], head["came"]) == ("", result.came)
+
+
 def test_what_is_no_evidence() -> None:
-    with pytest.raises(UsageError, match="plain traffic"):
+    with pytest.raises(UsageError, match="this is no evidence"):
         replay(Capture({}, (GREETING,)), bench())
+    with pytest.raises(UsageError, match="format version 9, and only 1 can be read"):
+        replay(Capture({**HEAD, "vfio-user-evidence": 9}, EVIDENCE.messages), bench())
+    with pytest.raises(UsageError, match="nothing in it that was sent"):
+        replay(Capture(HEAD, (REPLY,)), bench())
     with pytest.raises(UsageError, match="how many descriptors were sent, not which"):
         replay(Capture(HEAD, (Captured("client", GREETING.data, 2),)), bench())

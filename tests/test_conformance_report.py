@@ -6,35 +6,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from reports import NASTY, REPORT, RESULTS
 
 from vfio_user_conformance.report import json as plain
 from vfio_user_conformance.report import junit, markdown, tap, text
 from vfio_user_conformance.verdict import Outcome, Report, Result
 
-NASTY = "<script>alert('x')</script>\x00\x1b & \ud800"
-MESSAGE = {"from": "client", "fds": [{"kind": "memfd"}], "hex": "0100020010000000000000000000", "t": 0.001, "cuts": [4]}
-RESULTS = (
-    Result("dma-map/one", "dma-map.overlap", "s", "must", Outcome.PASS, "", 0.5),
-    Result(
-        "dma-map/two",
-        "dma-map.overlap",
-        "s",
-        "must",
-        Outcome.FAIL,
-        NASTY,
-        stimulus=NASTY,
-        expected="an error reply",
-        came="a reply",
-        broken="header.echo",
-        messages=(MESSAGE,),
-        stderr=NASTY,
-    ),
-    Result("dma-map/three", "dma-map.overlap", "s", "must", Outcome.CRASH, "died", known="a bug"),
-    Result("dma-map/four", "dma-map.adjacent", "s", "should", Outcome.DEVIATION, "odd"),
-    Result("dma-map/five", "dma-map.adjacent", "s", "should", Outcome.NOT_APPLICABLE, "no region"),
-    Result("dma-map/six", "dma-map.adjacent", "s", "should", Outcome.ERROR, "ours"),
-)
-REPORT = Report("prog {socket}", "mine", False, RESULTS, 1.25, "", ("x: no such case",))
 LOST = Report("t", "", False, RESULTS[:1], 0.5, "the target was lost")
 
 
@@ -66,12 +43,21 @@ def test_text_has_five_lines_for_each_finding() -> None:
 
     assert [line.split()[0] for line in lines[first + 1 : first + 6]] == ["must", "sent", "expected", "came", "again"]
     assert lines[first + 5].endswith("vfio-user conformance server --select dma-map/two")
-    assert "deviation dma-map/four: odd" in lines
+    deviation = lines.index("deviation dma-map/four: odd")
+    assert lines[deviation + 1].startswith("  should    dma-map.adjacent: A range that only touches ")
     assert not any("three" in line for line in lines)
     assert lines[-2:] == [
         "6 cases in 1.2 s: 1 pass, 1 fail, 1 deviation, 1 not-applicable, 1 crash, 1 error",
         "not conforming: 2 findings, 1 wrong in the list of known findings; 1 known",
     ]
+
+
+@pytest.mark.parametrize("form", [text, plain, junit, tap])
+def test_what_had_to_work_first_is_told(form: Any) -> None:
+    """Who reads that a mapping overlaps wants to know with what."""
+    result = Result("a/b", "dma-map.overlap", "", "must", Outcome.FAIL, "so", given="VFIO_USER_DMA_MAP of a page")
+
+    assert "VFIO_USER_DMA_MAP of a page" in form.render(Report("t", "", False, (result,), 0.0))
 
 
 def test_text_is_quiet_when_all_is_well() -> None:
@@ -120,6 +106,19 @@ def test_text_tells_the_worst_first_and_what_is_wrong_in_one_way_once() -> None:
         "",
     ]
     assert lines[-1] == "not conforming: 5 findings"
+
+
+@pytest.mark.parametrize("level", ["info", "should"])
+def test_text_says_that_a_crash_counts_whatever_the_level(level: str) -> None:
+    crash = Result("a/b", "version.minor-equal", "", level, Outcome.CRASH, "died", broken="security.validate")
+    told = Report("t", "", False, (crash, found("dma-map/a", Outcome.FAIL, "EINVAL")), 0.0)
+    lines = text.render(told).splitlines()
+
+    assert (told.status, told.findings[0]) == (1, crash)
+    always = "  any level security.validate (its own level is should, but a crash always counts): No message of "
+    assert [line.endswith(" (Security Considerations)") for line in lines if line.startswith(always)] == [True]
+    assert "  any level security.validate: 1 crash" in lines
+    assert not any(line.startswith("  should") for line in lines)
 
 
 def test_text_says_how_to_have_more_cases_run() -> None:

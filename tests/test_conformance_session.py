@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from judging import QUICK, Threaded, bench, plain, refusal, reply
+from judging import QUICK, OneSocket, Threaded, bench, plain, refusal, reply
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.descriptors import Pipe
@@ -25,14 +25,6 @@ from vfio_user_proto.wire import Message
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 INFO, MAP = Send(DeviceGetInfoRequest()), Send(DmaMapRequest(address=0x1000, size=0x1000))
-
-
-class OneSocket(Threaded):
-    """A target whose only connection leads to ``theirs``."""
-
-    def connect(self) -> Stream:
-        ours, self.theirs = socket.socketpair()
-        return Stream(ours)
 
 
 @pytest.fixture

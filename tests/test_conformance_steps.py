@@ -49,7 +49,7 @@ def test_descriptors_and_pieces_are_in_the_words() -> None:
     step = Send(DeviceGetInfoRequest(), fds=(Memfd(), Memfd(8192, read_only=True)), cuts=(4, 8))
 
     assert str(step) == (
-        "VFIO_USER_DEVICE_GET_INFO (argsz 16) with cuts [4; 8]"
+        "VFIO_USER_DEVICE_GET_INFO (argsz 16) in pieces, cut at bytes 4, 8"
         " and a memfd of 0x1000 bytes and a read-only memfd of 0x2000 bytes"
     )
 
@@ -59,6 +59,7 @@ def test_what_is_alike_is_counted() -> None:
     words = "VFIO_USER_DEVICE_GET_INFO (argsz 16)"
 
     assert str(Together((query,) * 3)) == f"in one write: 3 times {words}"
+    assert str(Together((query,), cuts=(9,))) == f"in one write in pieces, cut at byte 9: {words}"
     assert listed([query, Send(Command.DEVICE_RESET), query]) == f"{words}; VFIO_USER_DEVICE_RESET; {words}"
 
 

@@ -2,13 +2,14 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vfio_user_conformance.target import Respawn, Respawned, Target
+from vfio_user_conformance.target import Respawn, Respawned, Target, builtin
 from vfio_user_proto import launch, unix
-from vfio_user_proto.errors import TargetError
+from vfio_user_proto.errors import TargetError, UsageError
 from vfio_user_proto.program import Attached, Started, spawned
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -78,6 +79,28 @@ def test_a_program_that_is_no_longer_of_use_is_discarded() -> None:
     target.close()
 
 
+def test_a_program_that_is_set_aside_runs_on_beside_the_next_one() -> None:
+    target = Listening(Respawn.CASE)
+    target.renew()
+    first = target.pid
+    aside = target.set_aside()
+    try:
+        assert target.renew()
+        assert target.pid != first
+        assert aside.ended(0) is None
+    finally:
+        aside.discard()
+        target.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+@pytest.mark.parametrize("respawn", Respawn)
+def test_only_the_program_of_one_case_may_be_set_aside(respawn: Respawn) -> None:
+    assert Listening(respawn).disposable == (respawn is Respawn.CASE)
+    assert not Respawned(Attached("x"), respawn).disposable
+
+
 def test_one_that_is_never_started_anew_is_not_discarded() -> None:
     target = Listening(Respawn.NEVER)
     target.renew()
@@ -92,6 +115,33 @@ def test_a_program_that_does_not_start() -> None:
 
     with pytest.raises(TargetError, match="exit status 1"):
         target.renew()
+
+
+def unusable(path: str) -> int:
+    raise UsageError(f"nothing can be served on {os.path.basename(path)}")
+
+
+def mistaken(path: str) -> int:
+    return 1 // len(path[:0])
+
+
+@pytest.mark.parametrize(
+    ("serve", "told"),
+    [
+        (unusable, "exit status 70\n  vfio-user: nothing can be served on socket"),
+        (mistaken, "exit status 70 (ZeroDivisionError: integer division or modulo by zero)\n"),
+    ],
+)
+def test_a_built_in_server_that_dies_at_its_start_is_told_by_its_name_and_its_last_words(
+    serve: Callable[[str], int], told: str
+) -> None:
+    target = builtin(serve, "vfio-user serve --fault quux")
+
+    with pytest.raises(TargetError) as caught:
+        target.renew()
+
+    text = str(caught.value)
+    assert text.startswith(f"vfio-user serve --fault quux: ended before it listened; {told}")
 
 
 def test_a_socket_that_somebody_else_serves(tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from commands import VFIO_USER, vfio_user
 
 from vfio_user_proto.client import Client
 
-CLIENT = [sys.executable, "-m", "vfio_user_proto", "conformance", "client"]
 WALK = "from vfio_user_conformance.witness.walk import walk; from vfio_user_proto import unix; import sys; "
 WALK += "walk(unix.connect(sys.argv[1]))"
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*CLIENT, *words], capture_output=True, text=True, timeout=120, check=False)
+    done = vfio_user("conformance", "client", *words)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -46,7 +46,8 @@ def test_a_client_that_connects_twice_is_served_twice() -> None:
 
 def test_a_client_is_awaited(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with subprocess.Popen([*CLIENT, "--listen", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as judge:
+    command = [*VFIO_USER, "conformance", "client", "--listen", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as judge:
         assert judge.stderr is not None
         assert judge.stderr.readline() == f"listening on {path}\n".encode()
         with Client.connect(path) as client:
@@ -101,11 +102,10 @@ def test_evidence_of_a_finding_is_kept_and_can_be_read(tmp_path: Path) -> None:
     head = json.loads(file.read_text().splitlines()[0])
     assert (head["case"], head["side"]) == ("dma-unmap/exact", "client")
 
-    decoded = subprocess.run(
-        [sys.executable, "-m", "vfio_user_proto", "decode", str(file)], capture_output=True, text=True, check=True
-    )
+    decoded = vfio_user("decode", str(file))
+    assert decoded.returncode == 0
     assert "VFIO_USER_DMA_UNMAP command" in decoded.stdout
-    again = subprocess.run([*CLIENT[:-1], "replay", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    again = vfio_user("conformance", "replay", str(file))
     assert (again.returncode, again.stdout) == (2, "")
     assert "only the client can do it again" in again.stderr
 
@@ -128,6 +128,14 @@ def test_a_client_that_stays_is_ended_at_the_time_limit() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_a_client_that_gives_up_has_its_last_words_told() -> None:
+    """They are why so little was seen; what it did send is judged all the same."""
+    program = "from vfio_user_proto.client import Client; import sys; c = Client.connect(sys.argv[1]); sys.exit('nine, please')"
+    done = run("--spawn", python(program))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "conforming")
+    assert done.stderr.endswith(": exit status 1\n  nine, please\n")
+
+
 def test_a_client_that_crashes_is_found() -> None:
     program = (
         "from vfio_user_proto.client import Client; import signal, sys, resource; c = Client.connect(sys.argv[1]); "
@@ -135,6 +143,7 @@ def test_a_client_that_crashes_is_found() -> None:
     program += "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); signal.raise_signal(signal.SIGSEGV)"
     done = run("--spawn", python(program))
     assert (done.returncode, "crash program/survives: killed by SIGSEGV" in done.stdout) == (1, True)
+    assert "  came      1 message on 1 connection, then its end" in done.stdout
 
 
 @pytest.mark.parametrize(

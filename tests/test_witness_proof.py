@@ -1,12 +1,11 @@
 # The witness's own proof: the right client is clean, and each client fault is caught by the check that names it, first.
-import os
 import random
 import socket
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from conftest import open_descriptors
 
 from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import Outcome
@@ -29,10 +28,6 @@ def served(fault: ClientFault | None = None, *, twin: bool = True, dma: bool = F
     bench = Bench(witness, offer=replace(OFFER, twin_socket=twin), dma=dma)
     bench.builtin(fault, timeout=5.0 if fault is None else 1.0)
     return witness
-
-
-def descriptors() -> Sequence[str]:
-    return os.listdir("/proc/self/fd")
 
 
 def test_each_fault_has_its_check_and_each_check_its_fault() -> None:
@@ -74,7 +69,7 @@ def test_each_fault_is_caught_by_its_check_first(name: str, twin: bool) -> None:
 
 def test_no_descriptor_is_left_after_right_and_wrong_clients() -> None:
     served()
-    before = descriptors()
+    before = open_descriptors()
     for name in (
         "no-reply-to-dma",
         "descriptors-beyond-limit",
@@ -84,7 +79,7 @@ def test_no_descriptor_is_left_after_right_and_wrong_clients() -> None:
     ):
         served(CLIENT_FAULTS[name])
     served(dma=True)
-    assert len(descriptors()) == len(before)
+    assert len(open_descriptors()) == len(before)
 
 
 def test_a_check_that_saw_nothing_is_not_applicable_with_the_reason() -> None:

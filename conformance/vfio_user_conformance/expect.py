@@ -248,8 +248,11 @@ class Released(AfterCheck):
 
     def check(self, session: "Session") -> list[Problem]:
         seconds = 0.0 if self.at_once else session.timing.release
-        if session.handle(self.descriptor).wait_released(seconds):
+        handle = session.handle(self.descriptor)
+        if handle.wait_released(seconds):
             return []
+        if not self.at_once:
+            session.held.append(handle)
         return [Problem(f"{self.descriptor} is still held{' after the reply' if self.at_once else ''}")]
 
     def __str__(self) -> str:

@@ -88,4 +88,4 @@ def _work(work: Run, bench: Bench, chosen: list[Case], writer: "Connection[Any, 
     except KeyboardInterrupt:
         pass
     finally:
-        own.target.close()
+        own.close()

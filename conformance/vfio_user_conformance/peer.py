@@ -1,12 +1,9 @@
 """One connection to a target: sends anything, reads whatever comes, records both."""
 
-import array
 import contextlib
-import fcntl
 import os
 import select
 import socket
-import termios
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,18 +19,31 @@ from vfio_user_proto.wire import Message
 _KINDS: Final[dict[int, str]] = {MessageType.COMMAND: "command", MessageType.REPLY: "reply"}
 # No target can mean a message of more than this; what says so is no header.
 LARGEST: Final = 1 << 26
+# Bytes at a time of what nobody looks at.
+_DROPPED: Final = 1 << 16
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: ``reply`` is how long a target may take, ``patience`` how long we wait before we ask what became of it."""
+    """Seconds: ``reply`` is how long a target may take, ``patience`` how long we wait before we ask what became of it.
+
+    With ``hasty`` only a first look is waited for: who has waited in vain then comes back to it.
+    """
 
     reply: float | None = 5.0
     patience: float = 0.25
+    hasty: bool = False
+
+    @property
+    def answer(self) -> float | None:
+        """How long an answer is waited for."""
+        return 4 * self.patience if self.hasty else self.reply
 
     @property
     def release(self) -> float | None:
         """How long a target that has answered may take to let go of what it has no more use for."""
+        if self.hasty:
+            return self.patience
         return None if self.reply is None else 8 * self.patience
 
     @classmethod
@@ -174,16 +184,31 @@ class Peer:
     def await_reader(self) -> None:
         """Wait until the target has read all that was sent, so that it sees a piece as a piece; not for ever."""
         end = time.monotonic() + (self.timing.reply or 60)
-        waiting = array.array("i", [1])
         idle = select.poll()
-        while waiting[0] and time.monotonic() < end:
-            fcntl.ioctl(self.stream.fileno(), termios.TIOCOUTQ, waiting)
-            idle.poll(1 if waiting[0] else 0)
+        while self.stream.unread() and time.monotonic() < end:
+            idle.poll(1)
 
     def half_close(self) -> None:
         """Send no more."""
         with socket.socket(fileno=os.dup(self.stream.fileno())) as copy, contextlib.suppress(OSError):
             copy.shutdown(socket.SHUT_WR)
+
+    def leave(self) -> bool:
+        """Send no more, and drop what still comes; returns whether the target closes too, within our patience."""
+        self.half_close()
+        end = time.monotonic() + self.timing.patience
+        while (left := end - time.monotonic()) > 0:
+            self.stream.set_timeout(left)
+            try:
+                got = self.stream.read(_DROPPED)
+            except (TransportError, ProtocolError):
+                return True
+            if got is None:
+                break
+            close_all(got[1])
+            if not got[0]:
+                return True
+        return False
 
     def close(self) -> None:
         """Close the connection and every descriptor that came with it."""

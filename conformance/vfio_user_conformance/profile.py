@@ -1,7 +1,7 @@
 """What no probe can know of a target, and what is known to be wrong with it: the files in targets/."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.resources import files
@@ -60,12 +60,11 @@ def load(source: str) -> Profile:
     try:
         content = tomllib.loads(path.read_text())
     except OSError as error:
-        known = (
-            ""
-            if path == Path(source)
-            else f"; the suite has {', '.join(sorted(p.stem for p in path.parent.glob('*.toml')))}"
-        )
-        raise UsageError(f"{source}: {error.strerror}{known}") from None
+        if path == Path(source):
+            raise UsageError(f"{source}: {error.strerror}") from None
+        names = ", ".join(sorted(each.stem for each in path.parent.glob("*.toml")))
+        file = f"; the file of that name is ./{source}" if Path(source).exists() else ""
+        raise UsageError(f"{source}: no such profile comes with the suite, but {names}{file}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: {error}") from None
     try:
@@ -93,14 +92,25 @@ def _profile(content: dict[str, Any]) -> Profile:
 
 def _known(entry: dict[str, Any]) -> Known:
     check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires", "sometimes"))
-    outcome = Outcome(entry["class"])
-    if outcome not in FINDINGS or not entry["reason"].strip():
-        raise ValueError(f"the known finding {entry['case']!r} needs a class that is a finding, and a reason")
+    for name in ("case", "class", "reason", "link"):
+        if not isinstance(entry.get(name, ""), str):
+            raise ValueError(f"[[known]] has the {name} {entry[name]!r}, which is no text")
+    about = f"the known finding {entry['case']!r}"
+    if not entry["reason"].strip():
+        raise ValueError(f"{about} needs a reason")
     expires = entry.get("expires")
     if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
-        raise ValueError(f"the known finding {entry['case']!r} expires on a day, such as 2027-01-01, without quotes")
-    sometimes = frozenset(map(Outcome, entry.get("sometimes", ())))
+        raise ValueError(f"{about} expires on a day, such as 2027-01-01, without quotes")
+    outcome = _outcome(entry["class"], FINDINGS, f"{about} has the class")
+    sometimes = frozenset(_outcome(each, list(Outcome), f"{about} is sometimes") for each in entry.get("sometimes", ()))
     return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""), expires, sometimes)
+
+
+def _outcome(name: str, valid: Collection[Outcome], about: str) -> Outcome:
+    """The class that a file names. Raises ValueError where it is not ``valid``."""
+    if name not in list(valid):
+        raise ValueError(f"{about} {name!r}, which is none of {', '.join(sorted(valid))}")
+    return Outcome(name)
 
 
 def allowed(names: list[str]) -> frozenset[str]:

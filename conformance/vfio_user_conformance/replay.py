@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
+from operator import eq
 from typing import Any, NamedTuple
 
 from vfio_user_conformance.case import Case, catalogue
@@ -21,7 +22,7 @@ from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import DecodeError, TargetError, UsageError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest
-from vfio_user_proto.trace import Capture, Captured
+from vfio_user_proto.trace import EVIDENCE, FORMAT, Capture, Captured
 
 
 class Replayed(NamedTuple):
@@ -34,7 +35,9 @@ class Replayed(NamedTuple):
 def replay(capture: Capture, bench: Bench) -> Replayed:
     """Do again what ``capture`` holds. Raises UsageError where that is no evidence, TargetError where there is no target."""
     if not capture.head:
-        raise UsageError("this is plain traffic; an evidence file begins with a line that says what was found")
+        raise UsageError("this is no evidence, which begins with a line that says what was found")
+    if (version := capture.head[EVIDENCE]) != FORMAT:
+        raise UsageError(f"this is evidence of format version {version!r}, and only {FORMAT} can be read")
     if capture.head.get("side") == "client":
         raise UsageError("this is what a client did, and only the client can do it again")
     case = catalogue().get(str(capture.head.get("case")))
@@ -52,13 +55,23 @@ def _case(case: Case, capture: Capture, bench: Bench) -> Replayed:
     result = replace(bench, allow=frozenset(HAZARDS)).run(case)
     before = [message.data for message in capture.messages if message.sender == "client"]
     now = [bytes.fromhex(entry["hex"]) for entry in result.messages if entry["from"] == "client"]
-    other = "" if before == now else "; the bytes sent are not those of the file: suite, profile or target have changed"
+    other = _differing(before, now)
     if result.outcome not in EXECUTED:
         return Replayed(f"cannot replay: {result.outcome}, {result.reason}", 4)
     if result.outcome not in FINDINGS:
         return Replayed(f"fixed: {result.outcome}{other}", 0)
     same = "still" if result.outcome == capture.head.get("outcome") else f"was {capture.head.get('outcome')}, now"
     return Replayed(f"{same} {result.outcome}: {result.reason}{other}", 1)
+
+
+def _differing(before: Sequence[bytes], now: Sequence[bytes]) -> str:
+    """What is to be said where the messages that were sent are not those of the file."""
+    same = len(list(takewhile(bool, map(eq, before, now))))
+    if same < min(len(before), len(now)):
+        return f"; from message {same + 1} on others were sent than those in the file: suite, profile or target have changed"
+    if len(now) < len(before):
+        return f"; ended after {same} of the {plural(len(before), 'message')} in the file"
+    return f"; went on after the {plural(same, 'message')} in the file" if len(now) > len(before) else ""
 
 
 def _sequence(capture: Capture, bench: Bench) -> Replayed:
@@ -80,6 +93,8 @@ def _traffic(capture: Capture, bench: Bench) -> Replayed:
     """Send the bytes, and see whether the target lives, answers, and is in step."""
     if capture.head.get("twin"):
         return Replayed("cannot replay: a part of it went over the second socket", 4)
+    if not any(message.sender == "client" for message in capture.messages):
+        raise UsageError("there is nothing in it that was sent, and no case of this suite that found it")
     bench.target.renew()
     try:
         problem = next(filter(None, (_send(part, bench) for part in _connections(capture))), "")

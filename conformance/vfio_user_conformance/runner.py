@@ -21,7 +21,7 @@ _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": None, "
 
 
 def run(bench: Bench, chosen: list[Case], workers: int = 1, *, strict: bool = False) -> Report:
-    """Ask the target what it is and run the cases; the report has the results as they came.
+    """Ask the target what it is and run the cases; the report has the results in the order of the catalogue.
 
     With several ``workers`` each starts a target of its own. Raises TargetError where there is no target at all.
     """
@@ -35,10 +35,10 @@ def run(bench: Bench, chosen: list[Case], workers: int = 1, *, strict: bool = Fa
         else:
             bench.target.close()
             bench.unreachable = parallel.run(_run, bench, chosen, workers, tell)
-            order = {ident: place for place, ident in enumerate(catalogue())}
-            results.sort(key=lambda result: order[result.ident])
+        order = {ident: place for place, ident in enumerate(catalogue())}
+        results.sort(key=lambda result: order[result.ident])
     finally:
-        bench.target.close()
+        bench.close()
     cut_short = f"the target was lost ({bench.unreachable})" if bench.unreachable else ""
     if len(results) < len(chosen):
         cut_short = f"stopped after {len(results)} of {len(chosen)} cases"
@@ -62,10 +62,12 @@ def _run(bench: Bench, chosen: list[Case], tell: Callable[[Result], None]) -> No
     folder = str(Path(cases.__file__).parent)
     suite = Suite(bench, chosen, tell)
     arguments = ["-c", os.devnull, "--rootdir", folder, "--noconftest", "-s"]
-    with _environment():
-        pytest.main(
-            [*arguments, *(word for name in _WITHOUT for word in ("-p", f"no:{name}")), folder], plugins=[suite]
-        )
+    arguments += [word for name in _WITHOUT for word in ("-p", f"no:{name}")]
+    with contextlib.suppress(KeyboardInterrupt):
+        with _environment():
+            status = pytest.main([*arguments, folder], plugins=[suite])
+        if status is not pytest.ExitCode.INTERRUPTED:
+            suite.finish()
 
 
 @contextlib.contextmanager

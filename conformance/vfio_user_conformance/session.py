@@ -15,6 +15,7 @@ from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import HungUp, OutOfStep, Peer, Received, Seen, Silence, Timing
 from vfio_user_conformance.steps import Send
 from vfio_user_conformance.target import Target
+from vfio_user_conformance.words import command_name
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError
@@ -84,12 +85,14 @@ class Session:
         self.answer: Answering = refuse
         self.commands: list[Commanded] = []
         self.asides: dict[Asked, Received | None] = {}
+        self.held: list[Handle] = []  # those that the target did not let go of in time
         self._peer: Peer | None = None
         self._twin: Peer | None = None
         self._handles: dict[Descriptor, Handle] = {}
         self._asked: list[Asked] = []
         self._answered: set[Asked] = set()
         self._queries: set[Asked] = set()
+        self._past: set[Asked] = set()  # queries that were to make something come, and whose answers say nothing
         self._pending: Received | HungUp | None = None
         self._ids = itertools.count(0x101)
         self._query_ids = itertools.count(_QUERY)
@@ -147,12 +150,18 @@ class Session:
 
     def disconnect(self) -> None:
         """Close the connection; nothing that was sent on it is answered any more."""
-        for peer in (self._peer, self._twin):
-            if peer is not None:
-                peer.close()
+        for peer in self._peers:
+            peer.close()
         self._peer, self._twin, self._pending, self.negotiated = None, None, None, False
         self._asked.clear()
         self._answered.clear()
+
+    def leave(self) -> bool:
+        """End the connection so that the target has seen that, and done what it does then; False where it shows no sign of it.
+
+        A program that is stopped before would not show that the end of the connection is what it dies of.
+        """
+        return self._peer is None or self._peer.leave()
 
     def close(self) -> None:
         """Give back everything."""
@@ -205,24 +214,29 @@ class Session:
         """What became of the oldest command that was not looked at yet.
 
         Where nothing comes for a moment, a query is sent: if that one is answered first, it was silence. With ``prod`` it is
-        sent at once. Raises OutOfStep, and Unanswered where the query is not answered either.
+        sent at once. A reply that has the id or the command of what is due was meant for it, and is judged as it; one that has
+        neither is none. Raises OutOfStep, and Unanswered where the query is not answered either.
         """
-        asked = self.asked = self._asked.pop(0)
+        while (asked := self._asked.pop(0)) in self._queries:
+            self._past.add(asked)
+        self.asked = asked
         self._answered.add(asked)
         seen = None
         if not (prod and self.negotiated):
-            seen = self._next(self.timing.patience if self.negotiated else self.timing.reply)
+            seen = self._next(self.timing.patience if self.negotiated else self.timing.answer)
         if seen is None and self.negotiated:
             self._query()
-            seen = self._next(self.timing.reply)
+            seen = self._next(self.timing.answer)
         if seen is None:
-            raise Unanswered("nothing came")
+            raise self._unanswered(command_name(asked.command))
         self._pending = seen
         if isinstance(seen, Received):
             came = _answering(seen)
             if came != asked and came in self._asked:
                 return Silence()
             self._pending = None
+            if came not in self._answered and not any(_alike(came, each) for each in (asked, *self._asked)):
+                raise OutOfStep(f"what came answers nothing that was sent: {seen}")
             self.negotiated |= asked.command == Command.VERSION and not seen.message.is_error
         return seen
 
@@ -243,10 +257,10 @@ class Session:
         query = self._query()
         extra = list[Received]()
         while True:
-            seen = self._next(self.timing.reply)
+            seen = self._next(self.timing.answer)
             self._pending = None
             if seen is None:
-                raise Unanswered("the query afterwards got no answer")
+                raise self._unanswered("the query afterwards")
             if isinstance(seen, HungUp):
                 self._pending = seen
                 raise Gone
@@ -284,6 +298,29 @@ class Session:
                 self.garbled = self.garbled or seen.problem
         return seen
 
+    @property
+    def asks_several(self) -> bool:
+        """Whether different commands wait to be looked at."""
+        return len({asked.command for asked in self._asked}) > 1
+
+    def _unanswered(self, what: str) -> Unanswered:
+        return Unanswered(f"{what} got no answer within {self.timing.reply:g} s")
+
+    def stirs(self, seconds: float) -> bool:
+        """Whether anything comes, or is closed, within ``seconds``; it is not read."""
+        waiting = select.poll()
+        for peer in self._peers:
+            waiting.register(peer.stream.fileno(), select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
+
+    def unread(self) -> int:
+        """A number that changes when the target reads something."""
+        return sum(peer.stream.unread() for peer in self._peers)
+
+    @property
+    def _peers(self) -> list[Peer]:
+        return [peer for peer in (self._peer, self._twin) if peer is not None]
+
     def _query(self) -> Asked:
         query = Asked(next(self._query_ids), Command.DEVICE_GET_INFO)
         self._asked.append(query)
@@ -307,6 +344,8 @@ class Session:
                 self.answer(self, source, seen)
             elif (came := _answering(seen)) in self.asides:
                 self.asides[came] = seen
+            elif came in self._past:
+                continue
             elif source is self._twin:
                 raise OutOfStep(f"on the second socket came {seen}")
             else:
@@ -336,3 +375,8 @@ class Session:
 def _answering(seen: Received) -> Asked:
     """The command that a reply answers, by its header."""
     return Asked(seen.message.header.message_id, seen.message.header.command)
+
+
+def _alike(one: Asked, other: Asked) -> bool:
+    """Whether one can be meant for the other: a field of the header may be wrong, not all of them."""
+    return one.message_id == other.message_id or one.command == other.command

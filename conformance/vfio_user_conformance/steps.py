@@ -80,16 +80,22 @@ class Send:
         session.send((self,), self.cuts, late=self.late)
 
     def __str__(self) -> str:
+        return self.told()
+
+    def told(self, facts: Facts | None = None) -> str:
+        """What is sent, in words; with ``facts`` as it is for one target. Raises NotApplicable where one is missing."""
         words = command_name(self.number)
         if isinstance(self.payload, Record) and self.body is None:
             given = {name: value for name, value in self.payload.as_dict().items() if _worth_saying(value)}
+            given = given if facts is None else {name: resolve(value, facts) for name, value in given.items()}
             words += f" ({said(given)})" if given else ""
         odd = {
             name: getattr(self, name)
-            for name in ("message_id", "body", "flags", "error", "message_size", "extra", "cut", "cuts")
-            if getattr(self, name) not in (None, b"", 0, ())
+            for name in ("message_id", "body", "flags", "error", "message_size", "extra", "cut")
+            if getattr(self, name) not in (None, b"", 0)
         }
         words += f" with {said(odd)}" if odd else ""
+        words += _cut(self.cuts)
         words += " as a reply" if self.kind == MessageType.REPLY else f" of type {self.kind}" if self.kind else ""
         words += " and No_reply" if self.no_reply else ""
         return words + (
@@ -112,7 +118,11 @@ class Together:
         session.send(self.messages, self.cuts)
 
     def __str__(self) -> str:
-        return f"in one write: {listed(self.messages)}"
+        return self.told()
+
+    def told(self, facts: Facts | None = None) -> str:
+        """As in ``Send``."""
+        return f"in one write{_cut(self.cuts)}: {listed(each.told(facts) for each in self.messages)}"
 
 
 @dataclass(frozen=True)
@@ -220,6 +230,11 @@ def listed(steps: Iterable[object], between: str = "; ") -> str:
         left_out = sum(count for _, count in groups[_SHOWN:-1])
         counted = [*counted[:_SHOWN], f"… {left_out} more …", counted[-1]]
     return between.join(counted)
+
+
+def _cut(cuts: Sequence[int]) -> str:
+    """How bytes are written in pieces, in words; "" where they are not."""
+    return f" in pieces, cut at byte{'s' * (len(cuts) > 1)} {', '.join(map(str, cuts))}" if cuts else ""
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

@@ -1,7 +1,8 @@
 """JSON reports read again, and two of them compared."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +88,10 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs between two reports: lines for each kind of change, from the worst on."""
+    """What differs between two reports: lines for each kind of change, from the worst on.
+
+    ``added`` and ``gone`` are the names of cases that only one of them has, ``same`` is how many are as they were.
+    """
 
     old: Stored
     new: Stored
@@ -96,6 +100,7 @@ class Changes:
     changed: tuple[str, ...]
     added: tuple[str, ...]
     gone: tuple[str, ...]
+    same: int
 
     @property
     def text(self) -> str:
@@ -104,31 +109,50 @@ class Changes:
             ("newly failing", self.worse),
             ("fixed", self.fixed),
             ("changed class", self.changed),
-            ("new case", self.added),
-            ("no longer run", self.gone),
         )
         lines = [f"old: {self.old.about}", f"new: {self.new.about}", ""]
         lines += [f"{kind}: {line}" for kind, found in kinds for line in found]
+        lines += [*_only("new", self.added, self.new, self.old), *_only("old", self.gone, self.old, self.new)]
         if self.new.cut_short:
             lines.append(f"the new run did not come to its end: {self.new.cut_short}")
-        same = len(self.new.results) - sum(len(found) for _, found in kinds[:4])
         counts = ", ".join(f"{len(found)} {kind}" for kind, found in kinds)
-        return "\n".join([*lines, f"{plural(same, 'case')} as before, {counts}"]) + "\n"
+        return "\n".join([*lines, f"{plural(self.same, 'case')} as before, {counts}"]) + "\n"
 
 
 def compare(old: Stored, new: Stored) -> Changes:
     """What has changed. A finding is newly failing where the old report has none for this case, or has no such case."""
-    worse, fixed, changed, added = list[str](), list[str](), list[str](), list[str]()
+    worse, fixed, changed, added, same = list[str](), list[str](), list[str](), list[str](), 0
     for ident, now in new.results.items():
         before = old.results.get(ident)
         if now.finding and not (before and before.finding):
             was = f"{before}, now" if before else "not run before, now"
             worse.append(f"{ident}: {was} {now}: {now.reason}")
         elif before is None:
-            added.append(f"{ident}: {now}")
+            added.append(ident)
         elif before.finding and not now.finding:
             fixed.append(f"{ident}: {before}, now {now}")
         elif str(before) != str(now):
             changed.append(f"{ident}: {before}, now {now}")
-    gone = tuple(f"{ident}: was {before}" for ident, before in old.results.items() if ident not in new.results)
-    return Changes(old, new, tuple(worse), tuple(fixed), tuple(changed), tuple(added), gone)
+        else:
+            same += 1
+    gone = tuple(ident for ident in old.results if ident not in new.results)
+    return Changes(old, new, tuple(worse), tuple(fixed), tuple(changed), tuple(added), gone, same)
+
+
+def _only(name: str, idents: Collection[str], here: Stored, there: Stored) -> Iterator[str]:
+    """One line on the cases that only one of two reports has: sections by their name, where all of one is missing."""
+    if not idents:
+        return
+    told = []
+    for section, count in Counter(map(_section, idents)).items():
+        whole = section not in map(_section, there.results)
+        every = sum(_section(ident) == section for ident in here.results)
+        alone = next(ident for ident in idents if _section(ident) == section)
+        told.append(alone if count == 1 else f"{section}/*" if whole else f"{section}/* ({count} of {every})")
+    failing = sum(here.results[ident].finding for ident in idents)
+    also = f", {failing} of them failing" if failing else ""
+    yield f"{plural(len(idents), 'case')} only in {name}{also}: {', '.join(told)}"
+
+
+def _section(ident: str) -> str:
+    return ident.partition("/")[0]

@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import NoReturn
 
 from vfio_user_conformance.facts import ARGSZ, Facts, NotApplicable
 from vfio_user_conformance.peer import OutOfStep, Received, Silence
 from vfio_user_conformance.session import PROPOSED, Gone, NoSession, Session, Unanswered
-from vfio_user_proto import unix
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.client import Calls, Fd, Reply
+from vfio_user_proto.client import Fd, QueryCalls, Reply
 from vfio_user_proto.errors import ErrorReply, RemoteProtocolError, TransportError
 from vfio_user_proto.messages import Command, DeviceGetRegionInfoRequest, DeviceGetRegionIoFdsRequest
 from vfio_user_proto.model import Record, name_of
@@ -24,7 +22,7 @@ def survey(session: Session, facts: Facts) -> Offer:
     ``facts`` gets what was answered, even where an answer contradicts itself; the offer is what a careful client makes of it.
     Raises nothing that the target can cause.
     """
-    return probe(Calls(_Exchange(session, facts)))
+    return probe(QueryCalls(_Exchange(session, facts)))
 
 
 class _Exchange:
@@ -59,12 +57,6 @@ class _Exchange:
             raise RemoteProtocolError(seen.problem)
         self._facts.take(payload, seen.message.payload)
         return Reply(seen.message, tuple(Fd(os.dup(fd)) for fd in seen.fds))
-
-    async def tell(self, command: int, payload: Record | None = None) -> NoReturn:
-        raise NotImplementedError("a survey asks")
-
-    def add_twin(self, stream: unix.Stream) -> NoReturn:
-        raise NotImplementedError("a survey does not negotiate")
 
     def _ask(self, command: int, payload: Record) -> Received | Silence:
         """One question, with room for any reply; a target that an earlier one has brought out of step is asked afresh."""

@@ -1,14 +1,16 @@
 """The server under test, from case to case: when it gives way to a fresh one."""
 
 import os
+import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from vfio_user_conformance.shield import shielded
 from vfio_user_proto import launch
-from vfio_user_proto.errors import TargetError, TransportError
+from vfio_user_proto.errors import TargetError, TransportError, VfioUserError
 from vfio_user_proto.program import End, Program, Started
 from vfio_user_proto.unix import Stream
 
@@ -25,6 +27,8 @@ class Target(Protocol):
     """What the driver needs of the server under test."""
 
     name: str
+    disposable: bool
+    """Whether each case has a program of its own, which may be set aside while another runs."""
 
     def renew(self) -> bool:
         """Be ready for the next case; returns whether that will be the first to use the program. Raises TargetError."""
@@ -34,6 +38,9 @@ class Target(Protocol):
 
     def discard(self) -> bool:
         """Stop a program that is no longer of use, without ceremony; returns whether there will be another."""
+
+    def set_aside(self) -> "Target":
+        """The program that runs, for somebody else to go on with; ``renew`` starts another here."""
 
     def connect(self) -> Stream:
         """A connection. Raises TargetError."""
@@ -57,6 +64,7 @@ class Respawned:
     def __init__(self, program: Program, respawn: Respawn = Respawn.CASE) -> None:
         self.name = program.name
         self._program, self._respawn = program, respawn
+        self.disposable = program.ours and respawn is Respawn.CASE
 
     def renew(self) -> bool:
         with shielded():
@@ -75,6 +83,9 @@ class Respawned:
             return False
         self._stop(0)
         return True
+
+    def set_aside(self) -> "Respawned":
+        return Respawned(self._program.set_aside(), self._respawn)
 
     def connect(self) -> Stream:
         try:
@@ -105,12 +116,13 @@ Serve = Callable[[str], int]
 def builtin(serve: Serve, name: str = "vfio-user serve", respawn: Respawn = Respawn.CASE) -> Respawned:
     """The reference server, in a process of its own: ``serve`` serves on the path that it gets, and returns a status.
 
+    ``name`` is the command line that does the same, without the path; what is told of its end begins with that.
     The process is forked from this one, which saves the start of an interpreter for each case; only a process without threads
     may do that.
     """
 
     def start() -> launch.Process:
-        process = _Forked(serve)
+        process = _Forked(name, serve)
         try:
             process.wait_ready(10)
         except BaseException:
@@ -124,9 +136,9 @@ def builtin(serve: Serve, name: str = "vfio-user serve", respawn: Respawn = Resp
 class _Forked(launch.Process):
     """A child that calls a function instead of executing a program."""
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, name: str, serve: Serve) -> None:
         self._serve = serve
-        super().__init__(["{socket}"])
+        super().__init__(shlex.split(name))
 
     def _begin(self, words: Sequence[str], output: int) -> launch.Running:
         sys.stdout.flush()
@@ -139,7 +151,13 @@ class _Forked(launch.Process):
             for standard, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
                 os.dup2(source, standard)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            status = self._serve(words[0])
+            self._standard = sys.stdout, sys.stderr  # they may own the numbers 1 and 2, which nobody is to close
+            sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+            status = self._serve(self.path)
+        except VfioUserError as problem:
+            print(f"vfio-user: {problem}", file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
 

@@ -1,7 +1,7 @@
 """What a case can end in, what one run of a case gave, and what a whole run says."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
@@ -49,7 +49,9 @@ _MEANINGS = {
 }
 
 EXECUTED = frozenset(Outcome) - {Outcome.NOT_APPLICABLE, Outcome.NOT_REACHED, Outcome.REFUSED_SAFETY, Outcome.ERROR}
-FAILING = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.DESYNC, Outcome.NOT_REACHED, Outcome.ERROR})
+# What no target is of use after; these fail whatever the level of the requirement.
+SPOILED = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.DESYNC})
+FAILING = SPOILED | {Outcome.FAIL, Outcome.NOT_REACHED, Outcome.ERROR}
 FINDINGS = FAILING | {Outcome.DEVIATION}
 # What is told first.
 _WORST = (
@@ -67,10 +69,10 @@ _WORST = (
 class Result:
     """One case on one target.
 
-    ``came`` is what was seen. ``broken`` is the requirement that was not met, which may be a more general one than the case's
-    own. ``messages`` is the conversation in the form of the capture format; ``known`` the reason from the list of known
-    findings, or ""; ``evidence`` the file that holds it all, or "". ``script`` is the sequence that a stateful run found, as
-    data, and ``steps`` the same in words.
+    ``given`` had to work first. ``came`` is what was seen. ``broken`` is the requirement that was not met, which may be a
+    more general one than the case's own. ``messages`` is the conversation in the form of the capture format; ``known`` the
+    reason from the list of known findings, or ""; ``evidence`` the file that holds it all, or "". ``script`` is the
+    sequence that a stateful run found, as data, and ``steps`` the same in words.
     """
 
     ident: str
@@ -80,6 +82,7 @@ class Result:
     outcome: Outcome
     reason: str
     duration: float = 0.0
+    given: str = ""
     stimulus: str = ""
     expected: str = ""
     came: str = ""
@@ -122,11 +125,24 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Explored:
+    """What a stateful run did: how often each move, by name; ``missed`` are rules that it could have tried and did not."""
+
+    moves: Mapping[str, int]
+    missed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        done = ", ".join(f"{name} {count}" for name, count in sorted(self.moves.items()))
+        return f"moves tried: {done or 'none'}; never reached: {', '.join(self.missed) or 'nothing'}"
+
+
+@dataclass(frozen=True)
 class Report:
     """A whole run, which took ``seconds``.
 
     ``cut_short`` tells why it did not come to its end, ``stale`` what is wrong with the list of known findings. ``seed`` is
-    what chance began from, None where nothing was left to it. ``side`` is what was judged, "server" or "client".
+    what chance began from, None where nothing was left to it; ``explored`` tells what a stateful run did. ``side`` is what was
+    judged, "server" or "client".
     """
 
     target: str
@@ -138,6 +154,7 @@ class Report:
     stale: tuple[str, ...] = ()
     seed: int | None = None
     side: str = "server"
+    explored: Explored | None = None
 
     @property
     def about(self) -> str:

@@ -76,7 +76,8 @@ def _article(result: Result) -> str:
     """The page of one case."""
     requirement = REQUIREMENTS[result.broken or result.requirement]
     rows = [
-        ("requirement", f"{requirement.ident} ({requirement.level}): {requirement.text}"),
+        ("requirement", f"{requirement.ident} ({requirement.level}): {coverage.quoted(requirement)}"),
+        ("given", result.given),
         ("sent", result.stimulus),
         ("expected", result.expected),
         ("came", result.came),

@@ -5,7 +5,7 @@ from typing import Any
 
 from vfio_user_conformance import coverage
 from vfio_user_conformance.about import SPEC, SUITE
-from vfio_user_conformance.verdict import Report, Result
+from vfio_user_conformance.verdict import Explored, Report, Result
 
 
 def render(report: Report) -> str:
@@ -29,12 +29,19 @@ def content(report: Report) -> dict[str, Any]:
         "summary": {str(outcome): count for outcome, count in report.counts.items()},
         "cut_short": report.cut_short or None,
         "stale": list(report.stale),
+        "explored": _explored(report.explored),
         "coverage": {
             "summary": {str(state): count for state, count in coverage.counts(standings).items()},
             "requirements": [standing.as_dict() for standing in standings],
         },
         "results": [_result(result) for result in report.results],
     }
+
+
+def _explored(explored: Explored | None) -> dict[str, Any] | None:
+    if explored is None:
+        return None
+    return {"moves": dict(explored.moves), "never_reached": list(explored.missed)}
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -49,6 +56,7 @@ def _result(result: Result) -> dict[str, Any]:
         "evidence": result.evidence or None,
         "broken": result.broken or None,
         "known": result.known or None,
+        "given": result.given,
         "stimulus": result.stimulus,
         "expected": result.expected,
         "came": result.came,

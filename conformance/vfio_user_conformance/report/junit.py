@@ -1,10 +1,12 @@
 """The report for CI servers, in the form of JUnit's XML."""
 
 import re
+from collections.abc import Iterator
 from xml.etree import ElementTree as xml
 
 from vfio_user_conformance import coverage
 from vfio_user_conformance.about import SPEC, SUITE
+from vfio_user_conformance.requirements import REQUIREMENTS
 from vfio_user_conformance.verdict import EXECUTED, Outcome, Report, Result
 
 # What XML cannot hold, not even escaped.
@@ -53,8 +55,7 @@ def _case(result: Result, strict: bool) -> xml.Element:
     if result.finding(strict):
         kind = "error" if result.outcome is Outcome.ERROR else "failure"
         found = xml.SubElement(case, kind, message=message, type=str(result.outcome))
-        lines = (f"requirement: {result.broken or result.requirement}", f"sent: {result.stimulus}")
-        found.text = _clean("\n".join([*lines, f"expected: {result.expected}", f"came: {result.came}"]))
+        found.text = _clean("\n".join(_lines(result)))
     elif result.known:
         xml.SubElement(case, "skipped", message=_clean(f"known: {message}; {result.known}"))
     elif result.outcome not in EXECUTED:
@@ -62,6 +63,15 @@ def _case(result: Result, strict: bool) -> xml.Element:
     if result.stderr:
         xml.SubElement(case, "system-err").text = _clean(result.stderr)
     return case
+
+
+def _lines(result: Result) -> Iterator[str]:
+    """What there is to be told of a finding."""
+    requirement = REQUIREMENTS[result.broken or result.requirement]
+    yield f"requirement: {requirement.ident}: {coverage.quoted(requirement)}"
+    if result.given:
+        yield f"given: {result.given}"
+    yield from (f"sent: {result.stimulus}", f"expected: {result.expected}", f"came: {result.came}")
 
 
 def _trouble(number: int, text: str) -> xml.Element:

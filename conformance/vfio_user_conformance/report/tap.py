@@ -37,6 +37,7 @@ def _details(result: Result) -> list[str]:
         "class": result.outcome,
         "requirement": result.broken or result.requirement,
         "reason": result.reason,
+        "given": result.given,
         "sent": result.stimulus,
         "expected": result.expected,
         "came": result.came,

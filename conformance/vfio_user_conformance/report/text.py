@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from vfio_user_conformance import coverage
 from vfio_user_conformance.requirements import REQUIREMENTS
-from vfio_user_conformance.verdict import Outcome, Report, Result
+from vfio_user_conformance.verdict import SPOILED, Outcome, Report, Result
 from vfio_user_conformance.words import plural
 
 _LONGEST = 400
@@ -33,30 +33,33 @@ def render(
         replayed = first.evidence and report.side == "server"
         once_more = again if first.script else f"{again} --select {first.ident}"
         repeat = f"{replay} {shlex.quote(first.evidence)}" if replayed else once_more
-        lines += [*_finding(results, repeat, color), ""]
-    deviations = [one for one in report.results if one.outcome is Outcome.DEVIATION and not one.known]
-    if deviations and not report.strict:
-        lines += [f"{_paint('deviation', _YELLOW, color)} {one.ident}: {_short(one.reason)}" for one in deviations] + [
-            ""
-        ]
+        lines += [*_finding(results, "sent" if report.side == "server" else "judged", repeat, color), ""]
+    lines += [] if report.strict else _deviations(report.results, color)
     if report.stale:
         lines += [f"{_paint('known findings', _RED, color)} {line}" for line in report.stale] + [""]
     if len(alike) > 1:
         lines += ["what was not kept, the worst first:", *_summary(report.findings), ""]
+    lines += [str(report.explored)] if report.explored else []
     lines += [coverage.totals(coverage.of_run(report.results, report.side)), report.totals, *_left_out(report)]
     lines.append(_paint(report.verdict, _RED if report.status else _GREEN, color))
     return "\n".join(lines) + "\n"
 
 
-def _finding(results: Sequence[Result], repeat: str, color: bool) -> list[str]:
-    """The first of several results that are wrong in the same way, and the names of the others."""
+def _finding(results: Sequence[Result], begin: str, repeat: str, color: bool) -> list[str]:
+    """The first of several results that are wrong in the same way, and the names of the others.
+
+    ``begin`` says what its stimulus is.
+    """
     result = results[0]
     broken = REQUIREMENTS[_broken(result)]
+    label = _label(result)
+    level = "" if label == broken.level else f" (its own level is {broken.level}, but a {result.outcome} always counts)"
     sent = result.steps or ((_short(result.stimulus),) if result.stimulus else ())
     return [
         f"{_paint(result.outcome, _RED, color)} {result.ident}: {_short(result.reason)}",
-        f"  {broken.level:9} {broken.ident}: {broken.text}",
-        *(f"  {'' if number else 'sent':9} {step}" for number, step in enumerate(sent)),
+        f"  {label:9} {broken.ident}{level}: {coverage.quoted(broken)}",
+        *([f"  given     {_short(result.given)}"] if result.given else []),
+        *(f"  {'' if number else begin:9} {step}" for number, step in enumerate(sent)),
         f"  expected  {_short(result.expected)}",
         f"  came      {_short(result.came) or 'nothing'}",
         f"  again     {repeat}",
@@ -64,14 +67,31 @@ def _finding(results: Sequence[Result], repeat: str, color: bool) -> list[str]:
     ]
 
 
+def _deviations(results: Sequence[Result], color: bool) -> Iterator[str]:
+    """What does not count: a line each, and behind those about the same requirement its sentence."""
+    alike = defaultdict[str, list[Result]](list)
+    for result in results:
+        if result.outcome is Outcome.DEVIATION and not result.known:
+            alike[_broken(result)].append(result)
+    for ident, ones in alike.items():
+        yield from (f"{_paint('deviation', _YELLOW, color)} {one.ident}: {_short(one.reason)}" for one in ones)
+        yield from (f"  {REQUIREMENTS[ident].level:9} {ident}: {coverage.quoted(REQUIREMENTS[ident])}", "")
+
+
 def _summary(findings: Sequence[Result]) -> Iterator[str]:
     """A line for each requirement: how often it was broken, and in which way."""
-    ways = defaultdict[str, Counter[str]](Counter)
+    ways = defaultdict[tuple[str, str], Counter[str]](Counter)
     for result in findings:
-        ways[_broken(result)][result.outcome] += 1
-    for ident, counts in ways.items():
+        ways[_label(result), _broken(result)][result.outcome] += 1
+    for (label, ident), counts in ways.items():
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-        yield f"  {REQUIREMENTS[ident].level:9} {ident}: {told}"
+        yield f"  {label:9} {ident}: {told}"
+
+
+def _label(result: Result) -> str:
+    """The level of what was broken, or that it does not matter."""
+    level = REQUIREMENTS[_broken(result)].level
+    return "any level" if level != "must" and result.outcome in SPOILED else level
 
 
 def _left_out(report: Report) -> list[str]:

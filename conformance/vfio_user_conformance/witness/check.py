@@ -91,9 +91,9 @@ class Tally:
             check.judged_by.level,
             outcome,
             reason,
-            stimulus=f"{plural(self.judged, 'message')} of the client judged",
+            stimulus=f"{plural(self.judged, 'message')} of the client",
             expected=check.expects,
-            came="" if self.first is None else f"{self.first.name}, {plural(len(self.first.data), 'byte')}",
+            came="" if self.first is None else self.first.words,
             messages=self.messages,
             stderr=stderr if self.wrong else "",
         )

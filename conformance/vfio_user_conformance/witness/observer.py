@@ -9,6 +9,7 @@ from typing import Any, Final
 from vfio_user_conformance.verdict import Result
 from vfio_user_conformance.witness.check import Check, Tally
 from vfio_user_conformance.witness.seen import Known, Seen, decoded
+from vfio_user_conformance.words import plural
 from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.errors import RemoteProtocolError
@@ -47,6 +48,16 @@ class Witness:
     def results(self, stderr: str = "") -> list[Result]:
         """One result per check; ``stderr`` is what the client printed."""
         return [tally.result(stderr) for tally in self.tallies]
+
+    @property
+    def seen(self) -> str:
+        """How much came, in words."""
+        return f"{plural(self.messages, 'message')} on {plural(self.connections, 'connection')}"
+
+    @property
+    def recent(self) -> tuple[dict[str, Any], ...]:
+        """The last messages of the last connection, both ways, as results carry them."""
+        return tuple(each.as_dict() for each in self._recent)
 
     def end(self) -> None:
         """The client has left. Commands of ours to which it owed a reply for less than ``patience`` seconds do not count."""
@@ -107,12 +118,14 @@ class Witness:
                 tally.wrong += 1
             if verdict and tally.wrong == 1:
                 tally.reason, tally.first = verdict, now
-                tally.messages = tuple(each.as_dict() for each in self._recent)
+                tally.messages = self.recent
                 self.found.append(tally.check.ident)
 
 
 class _Watched(Connection):
     """The engine of a server whose messages are all shown to a witness: what came in before it is judged by the engine."""
+
+    by_message = False
 
     def __init__(self, role: Role, witness: Witness, line: str, **settings: Any) -> None:
         super().__init__(role, **settings)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vfio_user_conformance.words import plural, said
 from vfio_user_proto import capabilities, wire
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.errors import DecodeError
@@ -69,6 +70,12 @@ class Seen:
     def name(self) -> str:
         """For people: "VFIO_USER_DMA_MAP command"."""
         return wire.Message(self.header).name
+
+    @property
+    def words(self) -> str:
+        """For people: what it is, and what is in it."""
+        words = f"{self.name}, id {self.header.message_id:#06x}, {plural(len(self.data), 'byte')}"
+        return words if self.payload is None else f"{words}: {said(self.payload.as_dict())}"
 
     def as_dict(self) -> dict[str, Any]:
         """The message as results carry it."""

@@ -47,6 +47,7 @@ class Bench:
     limit: float | None = None
     program: list[Result] = field(default_factory=list)  # what is found of the program itself
     stderr: str = ""
+    gave_up: str = ""  # how a client that was started ended by itself, and its last words, where it told of a failure
     stopped: bool = False
     _session: Session | None = None
     _lock: Any = field(default_factory=threading.RLock, repr=False)  # a signal may come while it is held
@@ -90,16 +91,16 @@ class Bench:
         """Start a client and serve it until it ends. Raises TargetError where it does not start or never connects."""
         with _Client(words) as process, process.listener as listener:
             self._serve_all(listener, process)
-            ended = process.wait(0) and process.poll()
-            how = process.exit_text()
+            by_itself = process.wait(0)
             process.stop()
-            self.stderr = process.stderr()
-        if not self.witness.connections and ended not in (False, 0, None):
+        self.stderr, how = process.stderr(), process.exit_text()
+        if by_itself and process.poll():
             last = self.stderr.strip().splitlines()[-5:]
-            raise TargetError("\n  ".join([f"{process.command}: never connected; {how}", *last]))
-        report = process.report()
-        if (ended is not False and ended is not None and ended < 0) or report:
-            self._tell(Outcome.CRASH, report or how)
+            if not self.witness.connections:
+                raise TargetError("\n  ".join([f"{process.command}: never connected; {how}", *last]))
+            self.gave_up = "\n  ".join([f"{process.command}: {how}", *last])
+        if process.crashed():
+            self._tell(Outcome.CRASH, how, f"{self.witness.seen}, then its end")
         elif self.witness.messages:
             self._tell(Outcome.PASS, "")
         else:
@@ -161,12 +162,21 @@ class Bench:
     def _not_ours(self, reason: str) -> None:
         self._tell(Outcome.NOT_APPLICABLE, reason)
 
-    def _tell(self, outcome: Outcome, reason: str) -> None:
+    def _tell(self, outcome: Outcome, reason: str, came: str = "") -> None:
         about = REQUIREMENTS[_SURVIVES]
         expected = "it ends by itself, without a signal and without a report of a sanitizer"
         self.program = [
             Result(
-                SURVIVES, _SURVIVES, about.section, about.level, outcome, reason, expected=expected, stderr=self.stderr
+                SURVIVES,
+                _SURVIVES,
+                about.section,
+                about.level,
+                outcome,
+                reason,
+                expected=expected,
+                came=came,
+                messages=self.witness.recent,
+                stderr=self.stderr,
             )
         ]
 
