@@ -1,4 +1,4 @@
-"""The pages in docs: every command that they show is run and prints what they say; tables are those of the code; links lead on.
+"""The pages in docs, and the README: each command that they show is run and prints what they say; links and paths lead on.
 
 Run as a program with the names of pages, this writes into them what it should find there.
 """
@@ -17,14 +17,19 @@ from vfio_user_proto.cli import COMMANDS
 from vfio_user_proto.client.commands import Commands
 from vfio_user_proto.device import Device, Host, Interrupts, Memory
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference" / "README.md"
 # The pages about the specification's tools suppose the published documents: test_docs_spec.py.
-PAGES = sorted({*DOCS.rglob("*.md")} - {*(DOCS / "spec").rglob("*.md")} - {*(DOCS / "conformance").rglob("*.md")})
+PAGES = [
+    ROOT / "README.md",
+    *sorted({*DOCS.rglob("*.md")} - {*(DOCS / "spec").rglob("*.md")} - {*(DOCS / "conformance").rglob("*.md")}),
+]
+PATH = re.compile(r"`((?:bench|conformance|docs|fuzz|spec|tests|vfio_user_proto)/[^`\s*]*)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)#?([^)\s]*)\)")
 ROWS = re.compile(r"(?<=^\|---\|---\|\n)(?:\| `.*\n)*", re.MULTILINE)
 
-of_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+of_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
 @of_page
@@ -60,6 +65,14 @@ def test_links_lead_to_something(page: Path) -> None:
             assert anchor in [title.lower().replace(" ", "-") for title in titles]
 
 
+@of_page
+def test_paths_exist(page: Path) -> None:
+    """What a page names as a file or folder of the checkout is there."""
+    named = PATH.findall(page.read_text(encoding="utf-8"))
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def methods(*kinds: type) -> Iterable[str]:
     """A row for each public method: how it is called, and what it does."""
     for kind in kinds:
@@ -82,7 +95,7 @@ def reference_as_it_should_be(text: str) -> str:
         "".join(rows)
         for rows in (
             (f"| `vfio-user {name}` | {about} |\n" for name, (_, about) in COMMANDS.items()),
-            (row for row in methods(*reversed(Commands.__mro__[:-2])) if not row.startswith("| `greet(")),
+            methods(*reversed(Commands.__mro__[:-2])),
             methods(Device),
             methods(Memory, Interrupts, Host),
         )

@@ -18,7 +18,8 @@ FLOORS = """\
     connection device unix
     channel memory dirty migration interrupts trace devices.pci
     features
-    responder iofds
+    responder iofds spare
+    straight
     session devices.minimal devices.testdev devices.doorbell devices.gpio devices.serial
     server client launch proxy kvm export devices
     probe program faults harness
