@@ -9,7 +9,7 @@ from vfio_user_conformance.expect import ErrorReply, Problem
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.profile import HAZARDS, Profile, Scratch
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.verdict import Result
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft

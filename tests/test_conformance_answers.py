@@ -13,8 +13,8 @@ from vfio_user_conformance.answers import Answer, Asides, Commands, LeaveUnanswe
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.peer import OutOfStep, Received
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import NotReached, Session, Unanswered
-from vfio_user_conformance.steps import Send
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import (

@@ -4,7 +4,7 @@ import pytest
 from vfio_user_conformance.case import Case, catalogue, select
 from vfio_user_conformance.expect import Reply
 from vfio_user_conformance.requirements import REQUIREMENTS
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.messages import DeviceGetInfoRequest
 

@@ -7,11 +7,13 @@ import pytest
 from judging import INFO, MAP, answering, bench, case, plain, refusal, reply, run, to_map
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import REFUSED, AfterCheck, ErrorReply, NoReply, Problem, Reply
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import REFUSED, ErrorReply, NoReply, Problem, Reply
 from vfio_user_conformance.facts import MAPPABLE, SCRATCH, SCRATCH_REGION, Facts
 from vfio_user_conformance.peer import Seen
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_conformance.verdict import Outcome
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError

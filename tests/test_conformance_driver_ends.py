@@ -7,7 +7,8 @@ from judging import Threaded, bench, case, plain, refusal, run, to_map
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, Reply
 from vfio_user_conformance.peer import Timing
-from vfio_user_conformance.steps import Disconnect, Reconnect, Send
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Disconnect, Reconnect
 from vfio_user_conformance.verdict import Outcome
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest

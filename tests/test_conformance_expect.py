@@ -4,10 +4,10 @@ from errno import EEXIST, EINVAL
 import pytest
 from judging import INFO, refusal, reply
 
+from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import (
     ANYTHING,
     REFUSED,
-    Asked,
     Either,
     EmptyReply,
     Erratum,
@@ -20,12 +20,11 @@ from vfio_user_conformance.expect import (
     at_least,
     at_most,
     long,
-    under,
     with_bits,
     without_bits,
 )
 from vfio_user_conformance.facts import NUM_REGIONS, Facts
-from vfio_user_conformance.peer import HungUp, Received, Seen, Silence
+from vfio_user_conformance.peer import Asked, HungUp, Received, Seen, Silence
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import DecodeError

@@ -1,10 +1,9 @@
 # What a report of written pages has to show: the bits that must be set, and those that may be.
 import pytest
 
-from vfio_user_conformance.expect import Asked
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.logged import Report, Start
-from vfio_user_conformance.peer import Received
+from vfio_user_conformance.peer import Asked, Received
 from vfio_user_proto import wire
 from vfio_user_proto.messages import Command, DeviceFeatureRequest, Header, HeaderFlags, MessageType
 from vfio_user_proto.wire import Message

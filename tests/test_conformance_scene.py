@@ -6,13 +6,14 @@ import pytest
 from judging import INFO, QUICK, Serving, Threaded, plain, reply
 
 from vfio_user_conformance.case import Case
+from vfio_user_conformance.checks import Released
 from vfio_user_conformance.descriptors import Handle, Pipe
 from vfio_user_conformance.driver import Bench
-from vfio_user_conformance.expect import ErrorReply, Released, Reply
+from vfio_user_conformance.expect import ErrorReply, Reply
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Timing
 from vfio_user_conformance.plugin import Suite
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest

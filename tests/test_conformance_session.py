@@ -14,8 +14,9 @@ from vfio_user_conformance.expect import REFUSED, ErrorReply, Reply
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Peer, Timing
 from vfio_user_conformance.profile import HAZARDS
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
-from vfio_user_conformance.steps import Afresh, Disconnect, HalfClose, Raw, Restart, Send, Sip, each
+from vfio_user_conformance.steps import Afresh, Disconnect, HalfClose, Raw, Restart, Sip, each
 from vfio_user_conformance.verdict import Outcome, Result
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, MessageType, VersionRequest

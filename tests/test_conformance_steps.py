@@ -4,7 +4,9 @@ import pytest
 from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.facts import MAX_XFER, NUM_REGIONS, SCRATCH, Facts, NotApplicable, resolve, size_of
 from vfio_user_conformance.profile import Profile, Scratch
-from vfio_user_conformance.steps import Send, Together, listed
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Together
+from vfio_user_conformance.words import listed
 from vfio_user_proto import wire
 from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.messages import (

@@ -1,6 +1,8 @@
-# Who may import whom: a module sees only what stands on a lower floor.
+# Who may import whom: a module sees only what stands on a lower floor, and no modules see each other in a circle.
 import ast
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -9,7 +11,8 @@ PACKAGES = {
     "vfio_user_conformance": ROOT / "conformance" / "vfio_user_conformance",
     "vfio_user_fuzz": ROOT / "fuzz" / "vfio_user_fuzz",
 }
-# From the ground up. A package stands for all its modules, which may see each other, unless they are named themselves.
+# From the ground up. A package stands for all its modules, which may see each other, unless they are named themselves; but
+# no module sees itself by way of others, be it for types alone.
 FLOORS = """\
     errors model closing
     messages drafts
@@ -72,6 +75,30 @@ def problems(packages: Mapping[str, Path]) -> Iterator[str]:
                     yield f"{path}:{line}: {me} must not import {name}"
 
 
+def circle(packages: Mapping[str, Path]) -> list[str]:
+    """Modules each of which imports the next, the first of them again at the end; nothing where there is no such circle."""
+    files = {name: path for package, folder in packages.items() for name, path in modules(package, folder)}
+    seen = {me: {module_of(name, files) for _, name in imports(path)} - {me, ""} for me, path in files.items()}
+    try:
+        TopologicalSorter(seen).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def modules(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The modules of a package, and their files; the package itself has its own name."""
+    for path in sorted(folder.rglob("*.py")):
+        yield ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"), path
+
+
+def module_of(name: str, files: Mapping[str, Path]) -> str:
+    """The module that a full name is in, or is; "" for none of ``files``."""
+    while name and name not in files:
+        name = name.rpartition(".")[0]
+    return name
+
+
 def test_modules_see_only_lower_floors() -> None:
     assert list(problems(PACKAGES)) == []
 
@@ -84,3 +111,25 @@ def test_what_breaks_the_rule_is_named_with_file_and_line(tmp_path: Path) -> Non
         f"{tmp_path}/wire.py:1: wire must not import socket",
         f"{tmp_path}/wire.py:3: wire must not see unix",
     ]
+
+
+def test_no_module_sees_itself_by_way_of_others() -> None:
+    assert circle(PACKAGES) == []
+
+
+def test_a_circle_is_told_module_by_module(tmp_path: Path) -> None:
+    for name, seen in (
+        ("wire", "unix.Stream"),
+        ("unix", "session.serve"),
+        ("session", "wire.decode"),
+        ("client", "wire.decode"),
+    ):
+        module, _, taken = seen.partition(".")
+        (tmp_path / f"{name}.py").write_text(f"from vfio_user_proto.{module} import {taken}\n", encoding="utf-8")
+    told = circle({"vfio_user_proto": tmp_path})
+    assert told[0] == told[-1]
+    assert {*pairwise(told)} == {
+        ("vfio_user_proto.wire", "vfio_user_proto.unix"),
+        ("vfio_user_proto.unix", "vfio_user_proto.session"),
+        ("vfio_user_proto.session", "vfio_user_proto.wire"),
+    }

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vfio_user_conformance.expect import AfterCheck, Problem
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import Problem
 from vfio_user_conformance.facts import NO_DMA, Facts, NotApplicable, resolve
 from vfio_user_conformance.recipes import ALGORITHMS, Dma, Poke, Register
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Gone, NotReached, Session
-from vfio_user_conformance.steps import Send
 from vfio_user_conformance.words import plural, shown
 from vfio_user_proto.messages import Command, RegionReadReply, RegionReadRequest, RegionWriteRequest
 

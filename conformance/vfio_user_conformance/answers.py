@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from errno import EFAULT, EINVAL
 
 from vfio_user_conformance.acting import Operation
-from vfio_user_conformance.expect import AfterCheck, Problem
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import Problem
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.peer import Peer, Received, type_of
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
-from vfio_user_conformance.steps import Send, listed
-from vfio_user_conformance.words import command_name, shown
+from vfio_user_conformance.words import command_name, listed, shown
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import (

@@ -9,11 +9,14 @@ from functools import cache
 from typing import Any
 
 from vfio_user_conformance import cases
-from vfio_user_conformance.expect import AfterCheck, Expectation
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import Expectation
 from vfio_user_conformance.facts import Fact
 from vfio_user_conformance.profile import HAZARDS
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
-from vfio_user_conformance.steps import Exchange, Script, Send, Step, exchange, listed
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Script, Step, exchange
+from vfio_user_conformance.words import listed
 from vfio_user_proto.errors import UsageError
 
 

@@ -8,11 +8,11 @@ from vfio_user_conformance.peer import OutOfStep, Received, Seen, Timing
 from vfio_user_conformance.scene import Scene
 from vfio_user_conformance.session import Gone, NoSession, Session, Unanswered
 from vfio_user_conformance.shield import shielded
-from vfio_user_conformance.steps import listed
 from vfio_user_conformance.survey import survey
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.trial import SURVIVAL, Trial, inapplicable, result_of
 from vfio_user_conformance.verdict import SPOILED, Outcome, Result
+from vfio_user_conformance.words import listed
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import VersionRequest
 

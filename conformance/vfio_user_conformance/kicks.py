@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vfio_user_conformance.acting import read
-from vfio_user_conformance.expect import AfterCheck, Problem
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import Problem
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.recipes import Doorbell, Register

@@ -9,7 +9,9 @@ from vfio_user_conformance.cases.dma_logging import STOP, K, data_of, layout, re
 from vfio_user_conformance.expect import Is, Reply, Whole
 from vfio_user_conformance.facts import DMA_LOGGING, DMA_WRITE, Fact, Facts
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Send, Step, exchange, listed
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Step, exchange
+from vfio_user_conformance.words import listed
 from vfio_user_proto import wire
 from vfio_user_proto.messages import (
     DeviceFeatureRequest,

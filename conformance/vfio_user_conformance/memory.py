@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from vfio_user_conformance.acting import completed, recipe, result, summed
+from vfio_user_conformance.checks import AfterCheck
 from vfio_user_conformance.descriptors import Handle, Memfd
-from vfio_user_conformance.expect import AfterCheck, Problem
+from vfio_user_conformance.expect import Problem
 from vfio_user_conformance.session import Session
 from vfio_user_conformance.words import plural
 

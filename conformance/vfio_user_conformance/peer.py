@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vfio_user_conformance.words import command_name, errno_name, plural, said
 from vfio_user_proto import wire
@@ -92,6 +92,13 @@ class Silence:
 
     def __str__(self) -> str:
         return "no reply; the query after it was answered"
+
+
+class Asked(NamedTuple):
+    """A command that was sent, and that a reply has to answer."""
+
+    message_id: int
+    command: int
 
 
 @dataclass(frozen=True)

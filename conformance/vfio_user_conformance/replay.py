@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from vfio_user_conformance.case import Case, catalogue
 from vfio_user_conformance.descriptors import described
 from vfio_user_conformance.driver import Bench
-from vfio_user_conformance.expect import Asked
 from vfio_user_conformance.model.again import every
 from vfio_user_conformance.model.catalogue import moves_of
-from vfio_user_conformance.peer import HungUp, OutOfStep, Peer, Received
+from vfio_user_conformance.peer import Asked, HungUp, OutOfStep, Peer, Received
 from vfio_user_conformance.profile import HAZARDS
 from vfio_user_conformance.session import Gone, NoSession, Session, Unanswered
 from vfio_user_conformance.verdict import EXECUTED, FINDINGS, Outcome

@@ -10,10 +10,9 @@ from errno import EFAULT
 from typing import Any, NamedTuple
 
 from vfio_user_conformance.descriptors import Descriptor, Handle
-from vfio_user_conformance.expect import Asked
 from vfio_user_conformance.facts import Facts, NotApplicable
-from vfio_user_conformance.peer import HungUp, OutOfStep, Peer, Received, Seen, Silence, Timing
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.peer import Asked, HungUp, OutOfStep, Peer, Received, Seen, Silence, Timing
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.words import command_name
 from vfio_user_proto.capabilities import Capabilities

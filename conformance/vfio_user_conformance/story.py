@@ -6,7 +6,8 @@ from typing import Any
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.peer import Seen
-from vfio_user_conformance.steps import Exchange, listed
+from vfio_user_conformance.steps import Exchange
+from vfio_user_conformance.words import listed
 
 
 def story(ident: str, requirement: str, *exchanges: Exchange, **more: Any) -> Case:

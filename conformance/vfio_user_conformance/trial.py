@@ -6,15 +6,17 @@ from contextlib import closing
 from dataclasses import replace
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import UNANSWERED, AfterCheck, Erratum, Expectation, Problem, Reply
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import UNANSWERED, Erratum, Expectation, Problem, Reply
 from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import HungUp, OutOfStep, Seen, Silence, Timing
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Gone, NoSession, NotReached, Session, Unanswered
-from vfio_user_conformance.steps import Exchange, Send, Step, Together, exchange, listed
+from vfio_user_conformance.steps import Exchange, Step, Together, exchange
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.verdict import FINDINGS, SPOILED, Outcome, Result
-from vfio_user_conformance.words import command_name
+from vfio_user_conformance.words import command_name, listed
 from vfio_user_proto.errors import TargetError
 
 _BY_LEVEL = {"must": Outcome.FAIL, "should": Outcome.DEVIATION, "info": Outcome.INFO}

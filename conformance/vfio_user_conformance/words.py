@@ -1,9 +1,14 @@
 """How reports write numbers, fields, errors and commands."""
 
 import errno
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from vfio_user_proto.messages import Command
+
+# Of more steps than this the first few and the last one are told.
+_MANY, _SHOWN = 24, 4
 
 
 def errno_name(number: int) -> str:
@@ -40,3 +45,13 @@ def shown(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{'; '.join(said(each.as_dict()) if hasattr(each, 'as_dict') else shown(each) for each in value)}]"
     return str(value)
+
+
+def listed(steps: Iterable[object], between: str = "; ") -> str:
+    """Steps in words; those that follow each other and are alike are counted, and of many the middle is left out."""
+    groups = [(words, len(list(group))) for words, group in groupby(map(str, steps))]
+    counted = [words if count == 1 else f"{count} times {words}" for words, count in groups]
+    if len(counted) > _MANY:
+        left_out = sum(count for _, count in groups[_SHOWN:-1])
+        counted = [*counted[:_SHOWN], f"… {left_out} more …", counted[-1]]
+    return between.join(counted)

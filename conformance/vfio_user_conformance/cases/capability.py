@@ -5,10 +5,11 @@ from typing import Any
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_info import ask as ask_region
 from vfio_user_conformance.cases.version import WITHOUT_TWIN, propose
-from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whole, at_most, under
+from vfio_user_conformance.checks import under
+from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whole, at_most
 from vfio_user_conformance.facts import MAPPABLE
 from vfio_user_conformance.peer import Received
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.words import plural
 from vfio_user_proto.messages import DmaMapFlags, DmaMapRequest, RegionReadRequest
 

@@ -3,10 +3,12 @@
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
+from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.expect import Released, Reply, under
+from vfio_user_conformance.expect import Reply
 from vfio_user_conformance.facts import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
-from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Send, Together
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Together
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest
 

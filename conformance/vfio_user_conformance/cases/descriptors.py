@@ -8,11 +8,13 @@ from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.header import CONFIG, INFO, MAPPED, OVERLAP, UNKNOWN
 from vfio_user_conformance.cases.region_access import PATTERN, write
 from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, RAISE, TRIGGER, set_irqs
+from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Descriptor, EventFd, LoneEventFd, Odd, Pipe
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Released, Reply, under
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Reply
 from vfio_user_conformance.facts import NUM_IRQS, SEVERAL
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL
-from vfio_user_conformance.steps import Disconnect, Send, Step
+from vfio_user_conformance.steps import Disconnect, Step
 from vfio_user_proto.messages import Command, MessageType
 
 PIPE, BELL = Pipe(), LoneEventFd()

@@ -6,7 +6,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import Either, ErrorReply, Reply, with_bits
 from vfio_user_conformance.facts import MOST, Facts
 from vfio_user_conformance.peer import Seen
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_proto.messages import (
     DeviceFlags,
     DeviceGetInfoRequest,

@@ -12,7 +12,7 @@ from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.facts import DMA_READ
 from vfio_user_conformance.logged import Act, Report, Start, logged
 from vfio_user_conformance.memory import Pages
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 
 # No multiple of 64 pages, so that bits counted from IOVA 0 show; one that is; and one above 4 GiB.
 BASE, ALIGNED, HIGH = 0x103000, 0x200000, 0x1_4567_8000

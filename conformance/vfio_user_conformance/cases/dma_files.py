@@ -5,9 +5,10 @@ import fcntl
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
 from vfio_user_conformance.cases.dma_unmap import unmap
+from vfio_user_conformance.checks import Released
 from vfio_user_conformance.descriptors import Descriptor, LoneEventFd, Memfd, Odd
-from vfio_user_conformance.expect import ANYTHING, Released
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.expect import ANYTHING
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DmaMapRequest
 
 ADDRESS = 0x10000

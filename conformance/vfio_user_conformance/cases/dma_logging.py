@@ -7,7 +7,7 @@ from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import ANYTHING, REFUSED, ErrorReply, Expectation, Is, Reply, Whole
 from vfio_user_conformance.facts import DMA_LOGGING
 from vfio_user_conformance.peer import Received
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.words import plural, shown
 from vfio_user_proto import wire
 from vfio_user_proto.messages import (

@@ -3,9 +3,10 @@
 from errno import EEXIST
 
 from vfio_user_conformance.case import Case
+from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Memfd, Pipe
-from vfio_user_conformance.expect import ANYTHING, ErrorReply, Released, Reply, under
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.expect import ANYTHING, ErrorReply, Reply
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DmaMapFlags, DmaMapRequest, DmaUnmapRequest
 
 PAGE = 0x1000

@@ -18,11 +18,13 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, READ_WRITE, request
 from vfio_user_conformance.cases.dma_unmap import unmap
 from vfio_user_conformance.cases.server_dma import BASE, READABLE, WHATEVER, WRITEABLE, mapped, read, write
-from vfio_user_conformance.expect import AfterCheck, Expectation, Reply, under
+from vfio_user_conformance.checks import AfterCheck, under
+from vfio_user_conformance.expect import Expectation, Reply
 from vfio_user_conformance.facts import DMA_READ, DMA_WRITE, Facts, NotApplicable
 from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, WasRead
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Disconnect, Exchange, Reconnect, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Disconnect, Exchange, Reconnect, exchange
 from vfio_user_conformance.story import story
 from vfio_user_proto import capabilities
 from vfio_user_proto.capabilities import Capabilities

@@ -6,9 +6,10 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
 from vfio_user_conformance.cases.dma_unmap import unmap
 from vfio_user_conformance.cases.region_access import CONFIG, read
+from vfio_user_conformance.checks import under
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply, under
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DeviceGetInfoRequest, DmaMapFlags, DmaMapRequest, DmaUnmapRequest
 
 TOP = 2**64 - 2 * PAGE

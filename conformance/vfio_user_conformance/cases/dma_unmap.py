@@ -4,9 +4,10 @@ import sys
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
+from vfio_user_conformance.checks import Released
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.expect import ANYTHING, ErrorReply, Released, Reply
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.expect import ANYTHING, ErrorReply, Reply
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DmaUnmapRequest
 
 MEMORY = Memfd()

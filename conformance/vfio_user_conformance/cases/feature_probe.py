@@ -6,7 +6,7 @@ from vfio_user_conformance.cases.feature import GET, PROBE, SET, UNKNOWN, featur
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, NOW, RESET, in_state
 from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply, long
 from vfio_user_conformance.facts import DMA_LOGGING, MIGRATION, Fact
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto import wire
 from vfio_user_proto.messages import DeviceFeature, DeviceFeatureFlags, DeviceState
 

@@ -18,7 +18,8 @@ from vfio_user_conformance.facts import (
     NotApplicable,
 )
 from vfio_user_conformance.peer import Seen
-from vfio_user_conformance.steps import Exchange, Reconnect, Send, Sip, Together, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Reconnect, Sip, Together, exchange
 from vfio_user_proto.messages import Command
 
 STRESS = frozenset({"stress"})

@@ -1,8 +1,10 @@
 """Header and framing: what holds for every message, whatever its command."""
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, NoReply, Reply, at_least, under
-from vfio_user_conformance.steps import Send, Together
+from vfio_user_conformance.checks import under
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, NoReply, Reply, at_least
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Together
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import (
     Command,

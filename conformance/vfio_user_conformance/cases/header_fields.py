@@ -3,7 +3,8 @@
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.header import BAIT, INFO
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, HangUp, NoReply, Reply
-from vfio_user_conformance.steps import Send, each
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import each
 from vfio_user_proto.messages import Command, DmaUnmapRequest, DmaWriteRequest, HeaderFlags
 
 IGNORED_OR_NOT = Either(Reply(), ErrorReply(), NoReply(), HangUp())

@@ -8,7 +8,8 @@ from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Reply
 from vfio_user_conformance.facts import IRQ, MOST, NUM_IRQS, Facts
 from vfio_user_conformance.peer import Seen
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_proto.messages import DeviceGetIrqInfoRequest, IrqInfoFlags, IrqSetFlags
 
 

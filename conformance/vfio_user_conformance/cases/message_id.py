@@ -3,7 +3,8 @@
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.header import CONFIG, INFO, MAPPED, OVERLAP, REFUSAL, UNKNOWN
 from vfio_user_conformance.expect import REFUSED, ErrorReply, Reply
-from vfio_user_conformance.steps import Send, Together
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Together
 from vfio_user_proto.messages import Command
 
 CASES = [

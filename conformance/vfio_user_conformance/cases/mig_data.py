@@ -5,10 +5,12 @@ from collections.abc import Callable, Generator, Sequence
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
-from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply, Whole, at_most, under
+from vfio_user_conformance.checks import under
+from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply, Whole, at_most
 from vfio_user_conformance.facts import MAX_XFER, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Fact, Facts, NotApplicable
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_proto.messages import DeviceState, MigDataReadReply, MigDataReadRequest, MigDataWriteRequest
 
 # Bytes per message where a case reads all there is, and messages after which it gives up.

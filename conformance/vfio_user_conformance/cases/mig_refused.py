@@ -14,7 +14,8 @@ from vfio_user_conformance.cases.mig_state import (
     in_state,
     to,
 )
-from vfio_user_conformance.expect import REFUSED, ErrorReply, Is, Reply, under
+from vfio_user_conformance.checks import under
+from vfio_user_conformance.expect import REFUSED, ErrorReply, Is, Reply
 from vfio_user_conformance.facts import PRE_COPY, Facts
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.steps import Exchange, Script, exchange

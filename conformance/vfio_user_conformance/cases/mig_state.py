@@ -4,10 +4,12 @@ from collections.abc import Generator
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.feature import GET, SET, feature, state
-from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, Is, Reply, under
+from vfio_user_conformance.checks import AfterCheck, under
+from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Is, Reply
 from vfio_user_conformance.facts import MIGRATION, PRE_COPY, RESETTABLE, Fact, Facts
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_proto.messages import Command, DeviceFeature, DeviceFeatureRequest, DeviceState, MigDataWriteRequest
 
 S = DeviceState

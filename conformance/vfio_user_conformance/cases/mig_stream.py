@@ -20,7 +20,8 @@ from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Expectation, Is, Reply, at_least
 from vfio_user_conformance.facts import MAX_XFER, PRE_COPY, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Facts, NotApplicable
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Restart, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Restart, exchange
 from vfio_user_proto.messages import MigDataReadReply, MigDataReadRequest, MigDataWriteRequest
 
 OTHER = PATTERN[::-1]

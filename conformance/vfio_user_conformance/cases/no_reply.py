@@ -16,7 +16,7 @@ from vfio_user_conformance.facts import (
     WRITE_MULTIPLE,
     Fact,
 )
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (
     Command,
     DeviceFeature,

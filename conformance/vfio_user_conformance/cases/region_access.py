@@ -12,7 +12,7 @@ from vfio_user_conformance.facts import (
     WRITE_MULTIPLE,
     size_of,
 )
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (
     DeviceWrite,
     RegionReadRequest,

@@ -19,7 +19,8 @@ from vfio_user_conformance.facts import (
     NotApplicable,
 )
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Script, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Script, exchange
 from vfio_user_conformance.words import plural
 from vfio_user_proto.devices.pci import BAR5, CONFIG
 from vfio_user_proto.messages import (

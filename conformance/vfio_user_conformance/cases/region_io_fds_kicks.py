@@ -14,7 +14,8 @@ from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.kicks import Drained, Kick, Place, Shows, Store, is_for, places
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.recipes import Doorbell, Register
-from vfio_user_conformance.steps import Exchange, Reconnect, Script, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Reconnect, Script, exchange
 from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
     RegionReadReply,

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_info import areas_of, ask, info_of, mapping_problem
-from vfio_user_conformance.expect import AfterCheck, Problem, Reply, Whole
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import Problem, Reply, Whole
 from vfio_user_conformance.facts import MAPPABLE, WITH_AREAS, Fact, Facts
 from vfio_user_conformance.peer import Received, Seen
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
-from vfio_user_conformance.steps import Exchange, Reconnect, Send, exchange
+from vfio_user_conformance.steps import Exchange, Reconnect, exchange
 from vfio_user_proto.messages import RegionReadRequest, RegionWriteRequest, SparseMmapArea
 
 PAGE = mmap.PAGESIZE

@@ -20,7 +20,8 @@ from vfio_user_conformance.facts import (
     size_of,
 )
 from vfio_user_conformance.peer import Received, Seen
-from vfio_user_conformance.steps import Exchange, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_proto.messages import (
     DeviceWrite,
     RegionInfoFlags,

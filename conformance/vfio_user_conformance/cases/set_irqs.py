@@ -1,10 +1,11 @@
 """VFIO_USER_DEVICE_SET_IRQS: eventfds, who signals them, and ranges that do not exist."""
 
 from vfio_user_conformance.case import Case
+from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import Descriptor, EventFd
-from vfio_user_conformance.expect import REFUSED, Either, Reply, Signalled
+from vfio_user_conformance.expect import REFUSED, Either, Reply
 from vfio_user_conformance.facts import IRQ, IRQ_COUNT, NUM_IRQS
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DeviceSetIrqsRequest, IrqSetFlags
 
 NONE, BOOL, EVENTFD = IrqSetFlags.DATA_NONE, IrqSetFlags.DATA_BOOL, IrqSetFlags.DATA_EVENTFD

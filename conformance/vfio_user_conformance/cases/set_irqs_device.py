@@ -5,8 +5,9 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.server_dma import WHATEVER
 from vfio_user_conformance.cases.set_irqs import HAZARDS, MASK, NONE, set_irqs
 from vfio_user_conformance.cases.set_irqs_vectors import assign, disable, take
+from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import EventFd
-from vfio_user_conformance.expect import Reply, Signalled
+from vfio_user_conformance.expect import Reply
 from vfio_user_conformance.facts import (
     OTHER_INDEX,
     OTHER_VECTOR,
@@ -16,7 +17,8 @@ from vfio_user_conformance.facts import (
     RAISED_TOO,
     Fact,
 )
-from vfio_user_conformance.steps import Exchange, Reconnect, Send, exchange
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, Reconnect, exchange
 from vfio_user_conformance.story import story
 
 A, B, C, NEW = (EventFd(name=name) for name in ("A", "B", "C", "D"))

@@ -6,11 +6,12 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import BOOL, EVENTFD, HAZARDS, MASK, NONE, set_irqs
 from vfio_user_conformance.cases.set_irqs_vectors import assign as assign_to
 from vfio_user_conformance.cases.set_irqs_vectors import fire as fire_of
+from vfio_user_conformance.checks import AfterCheck, Signalled
 from vfio_user_conformance.descriptors import EventFd
-from vfio_user_conformance.expect import REFUSED, AfterCheck, Either, Problem, Reply, Signalled
+from vfio_user_conformance.expect import REFUSED, Either, Problem, Reply
 from vfio_user_conformance.facts import ANOTHER_TYPE, AUTOMASKED, MASKABLE, SEVERAL, Fact
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
-from vfio_user_conformance.steps import Send
 from vfio_user_conformance.words import plural
 from vfio_user_proto.messages import IrqSetFlags
 

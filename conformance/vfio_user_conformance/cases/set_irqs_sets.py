@@ -3,8 +3,9 @@
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import HAZARDS
 from vfio_user_conformance.cases.set_irqs_vectors import assign, disable, fire
+from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import EventFd
-from vfio_user_conformance.expect import REFUSED, Either, Reply, Signalled
+from vfio_user_conformance.expect import REFUSED, Either, Reply
 from vfio_user_conformance.facts import AS_A_SET, TWO_FDS
 
 A, B, NEW, SPARE = (EventFd(name=name) for name in ("A", "B", "C", "D"))

@@ -2,10 +2,12 @@
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import BOOL, EVENTFD, HAZARDS, NONE, TRIGGER, set_irqs
+from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import Descriptor, EventFd
-from vfio_user_conformance.expect import REFUSED, Either, Reply, Signalled
+from vfio_user_conformance.expect import REFUSED, Either, Reply
 from vfio_user_conformance.facts import ANOTHER_TYPE, SEVERAL, SEVERAL_COUNT, THREE_FDS, Fact
-from vfio_user_conformance.steps import Reconnect, Send, Step
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Reconnect, Step
 
 A, B, C, NEW = (EventFd(name=name) for name in ("A", "B", "C", "D"))
 

@@ -7,12 +7,14 @@ from vfio_user_conformance.cases.connection import LET_GO, MAPPED
 from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.dma_unmap import unmap
 from vfio_user_conformance.cases.header import BAIT, CONFIG, INFO, WHOLE
+from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Memfd, Pipe
-from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, HangUp, Released, Reply, under
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, HangUp, Reply
 from vfio_user_conformance.facts import MAX_XFER, Facts
 from vfio_user_conformance.peer import Seen
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL
-from vfio_user_conformance.steps import Afresh, Disconnect, Exchange, HalfClose, Raw, Send, each, exchange
+from vfio_user_conformance.steps import Afresh, Disconnect, Exchange, HalfClose, Raw, each, exchange
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import Command, RegionWriteRequest
 

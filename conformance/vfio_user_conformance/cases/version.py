@@ -4,19 +4,9 @@ import json
 from typing import Any
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import (
-    ANYTHING,
-    REFUSED,
-    Either,
-    ErrorReply,
-    HangUp,
-    Is,
-    NoReply,
-    Reply,
-    at_most,
-)
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, HangUp, Is, NoReply, Reply, at_most
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL
-from vfio_user_conformance.steps import Send
 from vfio_user_proto import capabilities
 from vfio_user_proto.errors import DecodeError
 from vfio_user_proto.messages import DeviceGetInfoRequest, VersionRequest

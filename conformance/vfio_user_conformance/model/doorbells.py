@@ -10,8 +10,8 @@ from vfio_user_conformance.kicks import Drained, Place, Shows, places
 from vfio_user_conformance.model.rule import Move, Plan, Rule, Turn, or_refused
 from vfio_user_conformance.model.world import S, World
 from vfio_user_conformance.peer import Received
+from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import NotReached
-from vfio_user_conformance.steps import Send
 from vfio_user_proto.messages import RegionReadReply, RegionReadRequest
 
 _NEEDS, _HAZARDS = (WITH_IO_FDS,), frozenset({"write"})

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from errno import EEXIST
 
-from vfio_user_conformance.expect import Either, ErrorReply, Expectation, NoReply, Released, Reply, under
+from vfio_user_conformance.checks import Released, under
+from vfio_user_conformance.expect import Either, ErrorReply, Expectation, NoReply, Reply
 from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.memory import Pages
 from vfio_user_conformance.model.rule import Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import Mapped, World, exactly, files, mapped, overlapped, unmapped
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DmaMapFlags, DmaMapRequest, DmaUnmapRequest
 
 MAP = Rule(

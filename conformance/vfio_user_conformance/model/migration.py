@@ -8,7 +8,7 @@ from vfio_user_conformance.facts import MIGRATION, PRE_COPY, Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import ARCS, SAVING, S, World, loaded, read, settable, went
 from vfio_user_conformance.peer import Received
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (
     DeviceFeature,
     DeviceFeatureRequest,

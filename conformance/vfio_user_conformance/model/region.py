@@ -9,7 +9,7 @@ from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn
 from vfio_user_conformance.model.world import World, differs, known, written
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.profile import Scratch
-from vfio_user_conformance.steps import Send
+from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (
     DeviceGetInfoRequest,
     DeviceGetIrqInfoRequest,

@@ -4,7 +4,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from vfio_user_conformance.expect import AfterCheck, Either, ErrorReply, Expectation, Reply
+from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply
 from vfio_user_conformance.facts import Fact, Facts
 from vfio_user_conformance.model.world import World
 from vfio_user_conformance.peer import Received, Seen

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from vfio_user_conformance.checks import AfterCheck
 from vfio_user_conformance.driver import Bench
-from vfio_user_conformance.expect import UNANSWERED, AfterCheck, Expectation, Problem
+from vfio_user_conformance.expect import UNANSWERED, Expectation, Problem
 from vfio_user_conformance.model.dirty import StopLog
 from vfio_user_conformance.model.lifetime import Reset
 from vfio_user_conformance.model.migration import SetState
@@ -15,8 +16,8 @@ from vfio_user_conformance.model.world import World
 from vfio_user_conformance.peer import HungUp, OutOfStep, Received, Seen, Silence
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
 from vfio_user_conformance.session import Gone, NoSession, NotReached, Session, Unanswered
-from vfio_user_conformance.steps import listed
 from vfio_user_conformance.verdict import SPOILED, Outcome, Result
+from vfio_user_conformance.words import listed
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import DeviceState
 
