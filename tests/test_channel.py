@@ -1,4 +1,5 @@
 # A channel: bursts, gathering replies, the bound on what is due, descriptors in the queue, and the ways in which it ends.
+import errno
 import math
 import os
 import time
@@ -8,13 +9,20 @@ from contextlib import closing
 import pytest
 from serving import eventfds, open_to
 
-from vfio_user_proto import unix
+from vfio_user_proto import unix, wire
 from vfio_user_proto.channel import OUTPUT_BOUND, Channel
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.craft import craft
 from vfio_user_proto.events import CommandReceived, Event
 from vfio_user_proto.loop import READABLE, Loop
-from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest
+from vfio_user_proto.messages import (
+    Command,
+    DeviceGetInfoRequest,
+    DeviceGetRegionInfoReply,
+    DmaMapRequest,
+    RegionReadReply,
+    VersionRequest,
+)
 from vfio_user_proto.states import Role, State
 
 COMMAND = craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest())
@@ -207,6 +215,39 @@ def test_messages_with_descriptors_keep_their_own(ends: Ends) -> None:
         assert open_to(fds[0]) == 2
         os.close(received[0])
         assert ends.peer.read(100) == (b"third", [])
+
+
+def test_reply_whose_descriptors_are_not_passed_becomes_a_refusal_in_its_turn(ends: Ends) -> None:
+    """Sent at once, or out of the queue; and nothing that is due is lost."""
+    request = DeviceGetRegionInfoReply()
+    one, two = (wire.build(Command.DEVICE_GET_REGION_INFO, request, message_id=id_, flags=1) for id_ in (1, 2))
+    block = bytes(1 << 20)
+    ends.channel.send(one, (-1,))
+    ends.channel.send(block)
+    ends.channel.send(two, (-1,))
+    ends.channel.send(b"last")
+    came = b""
+    ends.peer.socket.setblocking(False)
+    while not came.endswith(b"last"):
+        got = ends.peer.read(1 << 20)
+        came += got[0] if got else b""
+        ends.turn()
+    first, second = (wire.refusal(wire.decode_header(each), errno.EIO) for each in (one, two))
+    assert came == first + block + second + b"last"
+    assert ends.channel._due == 0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        wire.build(Command.VERSION, VersionRequest(), flags=1),
+        wire.build(Command.REGION_READ, RegionReadReply(data=b"1"))[:-1],
+    ],
+    ids=["version", "a piece"],
+)
+def test_reply_that_cannot_be_refused_and_whose_descriptors_are_not_passed_closes(ends: Ends, reply: bytes) -> None:
+    ends.channel.send(reply, (-1,))
+    assert ends.channel.closed
 
 
 def test_end_of_the_peer_closes_after_what_is_due_was_sent(ends: Ends) -> None:

@@ -219,8 +219,12 @@ def test_a_twin_socket_that_takes_no_answer_is_lost_alone() -> None:
 
 @pytest.mark.parametrize(
     ("refused", "why"),
-    [([-1], "one of the descriptors is closed"), ([0] * 254, "at most 253 descriptors go with one message")],
-    ids=["closed", "too many"],
+    [
+        ([-1], "one of the descriptors is closed"),
+        ([0] * 254, "at most 253 descriptors go with one message"),
+        ([0] * 40_000, "at most 253 descriptors go with one message"),
+    ],
+    ids=["closed", "too many", "far too many"],
 )
 def test_descriptors_that_the_kernel_does_not_pass_fail_one_command(refused: list[int], why: str) -> None:
     """Nothing of it was sent: the others have their replies, and it is due none."""

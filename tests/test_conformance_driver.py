@@ -8,6 +8,7 @@ from judging import INFO, MAP, answering, bench, case, plain, refusal, reply, ru
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.descriptors import Pipe
 from vfio_user_conformance.expect import REFUSED, ErrorReply, NoReply, Problem, Reply
 from vfio_user_conformance.facts import MAPPABLE, SCRATCH, SCRATCH_REGION, Facts
 from vfio_user_conformance.peer import Seen
@@ -15,8 +16,9 @@ from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
 from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_conformance.verdict import Outcome
+from vfio_user_proto import unix
 from vfio_user_proto.craft import craft
-from vfio_user_proto.errors import TargetError
+from vfio_user_proto.errors import DescriptorError, TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DmaMapRequest, RegionReadRequest
 from vfio_user_proto.wire import Message
 
@@ -334,3 +336,10 @@ def test_a_query_that_made_a_late_reply_come_is_not_taken_for_the_next_command()
     result = run(case(MAP, ErrorReply(), given=(MAP, Send(DeviceGetInfoRequest()))), late)
 
     assert (result.outcome, result.reason) == (Outcome.PASS, "")
+
+
+def test_descriptors_that_this_machine_does_not_pass_are_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target did not get what the case is about, so its silence says nothing."""
+    monkeypatch.setattr(unix, "MAX_FDS", 0)
+    with pytest.raises(DescriptorError, match="at most 0 descriptors"):
+        run(case(stimulus=Send(DmaMapRequest(), fds=(Pipe(),))))

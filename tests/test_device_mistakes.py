@@ -1,4 +1,5 @@
 # Mistakes in the code of a device: who is told, with what errno, and that server, session and the other clients go on.
+import contextlib
 import errno
 import itertools
 import os
@@ -6,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from vfio_user_proto.devices.minimal import MinimalDevice
 from vfio_user_proto.messages import (
     Command,
     DeviceGetInfoRequest,
+    DeviceGetRegionInfoRequest,
     DeviceSetIrqsRequest,
     IrqSetFlags,
     RegionReadRequest,
@@ -65,6 +67,36 @@ def test_command_at_which_a_device_fails_is_refused_with_eio_and_logged(
     assert first.getMessage() == f"the device failed at VFIO_USER_{command.name} command"
     assert first.exc_info is not None
     assert first.exc_info[0] is (TypeError if wrong is None else type(wrong))
+
+
+def test_reply_with_a_descriptor_that_the_device_has_closed_is_refused_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Serving() as serving:
+        client = serving.client()
+        [device] = serving.devices
+        region = next(index for index, each in device.description.regions.items() if each.fd is not None)
+        fd = device.description.regions[region].fd
+        assert fd is not None
+        with closed_for_a_while(fd):
+            request = DeviceGetRegionInfoRequest(argsz=4096, index=region)
+            assert client.refused(Command.DEVICE_GET_REGION_INFO, request) == errno.EIO
+        client.ask(Command.DEVICE_GET_REGION_INFO, request)
+        unix.close_all(client.fds)
+    [told] = caplog.records
+    assert told.getMessage().startswith(
+        "VFIO_USER_DEVICE_GET_REGION_INFO reply cannot be sent: sending failed: Bad file"
+    )
+
+
+@contextlib.contextmanager
+def closed_for_a_while(fd: int) -> Iterator[None]:
+    """Nobody else is to open anything meanwhile: it would get the number."""
+    copy = os.dup(fd)
+    os.close(fd)
+    yield
+    os.dup2(copy, fd, inheritable=False)
+    os.close(copy)
 
 
 @pytest.mark.parametrize("where", ["attach", "watch"])

@@ -1,19 +1,25 @@
 """A connection on a non-blocking socket: events by callback, messages out through a queue with a bound."""
 
+import errno
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
-from vfio_user_proto.errors import RemoteProtocolError, TransportError
+from vfio_user_proto.errors import DescriptorError, RemoteProtocolError, TransportError
 from vfio_user_proto.events import Closed, Event
 from vfio_user_proto.loop import GONE, READABLE, WRITABLE, Loop
+from vfio_user_proto.messages import Command
 from vfio_user_proto.unix import Stream, close_all
 from vfio_user_proto.wire import HEADER_SIZE
 
+_log: Final = logging.getLogger(__name__)
 # More than this many bytes due to a peer that does not read: then we stop reading what it sends.
 OUTPUT_BOUND: Final = 1 << 20
 _ARRIVES: Final = READABLE | GONE
+_VERSION: Final = int(Command.VERSION)
 # So much may wait in the kernel, where it grants that (net.core.wmem_max): a reply of 1 MiB goes in one turn, not in six.
 _ROOM: Final = 1 << 20
 # Small messages are sent together up to this size.
@@ -26,7 +32,7 @@ class Channel:
     ``took`` gets every command and reply, but for those that ``straight`` takes: it is shown whole messages that came without
     descriptors, as bytes, and says whether it has dealt with them. The channel closes itself when the peer has closed and all
     that was due to it is sent, when the peer breaks a rule or is gone, and when a message cannot be sent: what follows would
-    be out of step.
+    be out of step. In the place of a reply whose descriptors the kernel does not pass goes an error reply with EIO.
     """
 
     def __init__(self, loop: Loop, stream: Stream, connection: Connection, took: Callable[[Event], None]) -> None:
@@ -55,7 +61,12 @@ class Channel:
             self._queue.append((data, fds))
             self._due += len(data)
             return
-        sent = self._write(data, fds)
+        try:
+            sent = self._write(data, fds)
+        except DescriptorError as problem:
+            self._refuse(data, problem)
+            self.flush()
+            return
         if sent < len(data):
             self._queue.append((memoryview(data)[sent:], () if sent else fds))
             self._due += len(data) - sent
@@ -68,7 +79,12 @@ class Channel:
             data, fds = queue.popleft()
             if not fds and queue and len(data) < _TOGETHER:
                 data = self._gather(data)
-            sent = self._write(data, fds)
+            try:
+                sent = self._write(data, fds)
+            except DescriptorError as problem:
+                self._due -= len(data)
+                self._refuse(data, problem)
+                continue
             self._due -= sent
             if sent < len(data):
                 queue.appendleft((memoryview(data)[sent:], () if sent else fds))
@@ -93,12 +109,30 @@ class Channel:
             close_all(self.connection.close())
 
     def _write(self, data: bytes | memoryview, fds: tuple[int, ...]) -> int:
-        """How much of ``data`` needs no further care: what the socket took, or all of it where that is the end."""
+        """How much of ``data`` needs no further care: what the socket took, or all of it where that is the end.
+
+        Raises DescriptorError, with nothing sent.
+        """
         try:
             return self._stream.write(data, fds)
+        except DescriptorError:
+            raise
         except TransportError:
             self.close()
             return len(data)
+
+    def _refuse(self, reply: bytes | memoryview, problem: DescriptorError) -> None:
+        """Put an error reply in the place of ``reply``, before all that is due; close where that would not be right.
+
+        That is so for VERSION, which both sides would take for agreed, and for the first piece of a reply in several.
+        """
+        header = wire.decode_header(bytes(reply[:HEADER_SIZE]))
+        _log.error("%s cannot be sent: %s", wire.CURRENT.name(header), problem)
+        if header.command == _VERSION or header.message_size != len(reply):
+            self.close()
+            return
+        self._queue.appendleft((wire.refusal(header, errno.EIO), ()))
+        self._due += HEADER_SIZE
 
     def _gather(self, first: bytes | memoryview) -> bytes:
         """Take more of the queue's messages that carry no descriptors, to be sent with ``first``."""

@@ -15,7 +15,7 @@ _FIELDS: Final = wire.plan_of(RegionReadRequest).whole
 _SIZE: Final = _FIELDS.size
 _unpack, _pack = _FIELDS.unpack_from, _FIELDS.pack
 _READ, _WRITE = int(Command.REGION_READ), int(Command.REGION_WRITE)
-_REPLY, _NO_REPLY, _ERROR = int(MessageType.REPLY), int(HeaderFlags.NO_REPLY), int(HeaderFlags.ERROR)
+_REPLY, _NO_REPLY = int(MessageType.REPLY), int(HeaderFlags.NO_REPLY)
 # Larger data is sent from where it is.
 _LARGE: Final = 1 << 12
 
@@ -45,4 +45,4 @@ def refusal(message: bytes, errno: int) -> bytes:
     header = wire.decode_header(message)
     if int(header.flags) & _NO_REPLY:
         return b""
-    return wire.build(header.command, message_id=header.message_id, flags=_REPLY | _ERROR, error=errno)
+    return wire.refusal(header, errno)

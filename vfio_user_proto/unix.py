@@ -38,7 +38,7 @@ _SEND_NOW: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 # Why the kernel does not pass the descriptors of a message, of which it then sends nothing.
 _NOT_PASSED: Final = {
     errno.EBADF: "one of the descriptors is closed",
-    errno.EINVAL: f"at most {MAX_FDS} descriptors go with one message",
+    errno.ENOBUFS: "net.core.optmem_max leaves no room for so many descriptors",
     errno.ETOOMANYREFS: "more descriptors of this user than RLIMIT_NOFILE were sent and not received yet",
 }
 
@@ -145,9 +145,11 @@ class Stream:
         """Send as much of ``data`` as fits; ``fds`` go with the first byte. Returns how many bytes went, 0 for none now.
 
         Without ``wait`` a blocking socket does not block either. Raises TransportError where the peer is gone; DescriptorError,
-        with nothing sent, where the kernel does not pass these descriptors: one is closed (EBADF), there are more than
-        ``MAX_FDS`` (EINVAL), or too many of this user's are on their way (ETOOMANYREFS).
+        with nothing sent, where there are more than ``MAX_FDS`` descriptors, or the kernel does not pass these: one is closed
+        (EBADF), too many of this user's are on their way (ETOOMANYREFS), or it has no room to look at them (ENOBUFS).
         """
+        if len(fds) > MAX_FDS:  # the kernel says EINVAL, or ENOBUFS where there are very many
+            raise DescriptorError(f"sending failed: at most {MAX_FDS} descriptors go with one message, not {len(fds)}")
         flags = _SEND if wait else _SEND_NOW
         try:
             if not fds:

@@ -15,7 +15,7 @@ import construct
 
 from vfio_user_proto import messages
 from vfio_user_proto.errors import DecodeError, EncodeError
-from vfio_user_proto.messages import Header, HeaderFlags
+from vfio_user_proto.messages import Header, HeaderFlags, MessageType
 from vfio_user_proto.model import Bits, Codes, Flags, Many, Record, Strided, name_of
 
 HEADER_SIZE: Final = Header.fixed_size
@@ -25,6 +25,7 @@ DEFAULT_LIMIT: Final = 1048576 + 4096
 # Plain numbers: the operators of IntFlag cost more than all else together.
 _TYPE, _ERROR = int(HeaderFlags.TYPE), int(HeaderFlags.ERROR)
 _KIND: Final = _TYPE | _ERROR
+_REFUSED: Final = int(MessageType.REPLY) | _ERROR
 
 
 class Message(NamedTuple):
@@ -336,6 +337,11 @@ def encode(message: Message) -> bytes:
 def build(command: int, payload: Record | None = None, *, message_id: int = 0, flags: int = 0, error: int = 0) -> bytes:
     """The bytes of one right message: the header's size is that of the message. Raises EncodeError."""
     return b"".join(parts(command, payload, message_id, flags, error))
+
+
+def refusal(to: Header, errno: int) -> bytes:
+    """The error reply to the message with this header: the header alone."""
+    return build(to.command, message_id=to.message_id, flags=_REFUSED, error=errno)
 
 
 def parts(command: int, payload: Record | None, message_id: int, flags: int, error: int) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from vfio_user_conformance.words import command_name, errno_name, plural, said
 from vfio_user_proto import wire
-from vfio_user_proto.errors import DecodeError, ProtocolError, TransportError
+from vfio_user_proto.errors import DecodeError, DescriptorError, ProtocolError, TransportError
 from vfio_user_proto.messages import HeaderFlags, MessageType
 from vfio_user_proto.unix import Stream, close_all, kind_of
 from vfio_user_proto.wire import Message
@@ -134,7 +134,8 @@ class Peer:
     ) -> None:
         """Write ``messages`` in one piece, or cut at the bytes ``cuts``; a piece is sent when the one before was read.
 
-        Descriptors go with the first byte. A target that closes meanwhile is no error: reading will tell.
+        Descriptors go with the first byte. A target that closes meanwhile is no error: reading will tell. Raises
+        DescriptorError where the kernel does not pass them: no target is to be judged by what it did not get.
         """
         for number, message in enumerate(messages):
             self._record("client", message, [] if number else about, () if number else cuts)
@@ -146,6 +147,8 @@ class Peer:
                 fds = ()
                 if end != len(data):
                     self.await_reader()
+        except DescriptorError:
+            raise
         except TransportError:
             return
 
