@@ -37,10 +37,14 @@ def shadow_of(entry: SubRegion) -> ShadowIoeventfdSubRegion | None:
     return None
 
 
+def fd_fields(entry: SubRegion) -> tuple[str, ...]:
+    """The names of the fields of a sub-region that count descriptors."""
+    return ("fd_index",) if shadow_of(entry) is None else ("fd_index", "shadow_mem_fd_index")
+
+
 def descriptors_of(entry: SubRegion) -> tuple[int, ...]:
     """The numbers of the descriptors that a sub-region uses, among those that came with the reply."""
-    shadow = shadow_of(entry)
-    return (entry.fd_index,) if shadow is None else (entry.fd_index, shadow.shadow_mem_fd_index)
+    return tuple(getattr(entry, name) for name in fd_fields(entry))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vfio_user_proto import capabilities, wire
 from vfio_user_proto.capabilities import Capabilities
-from vfio_user_proto.device import Device, IoFds, Region
+from vfio_user_proto.device import Device, IoFds, Region, fd_fields
 from vfio_user_proto.errors import DecodeError
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.features import Features
@@ -32,7 +32,6 @@ from vfio_user_proto.messages import (
     DmaMapFlags,
     DmaMapRequest,
     DmaUnmapRequest,
-    IoFdType,
     IrqInfoFlags,
     IrqSetFlags,
     MigDataReadReply,
@@ -47,7 +46,6 @@ from vfio_user_proto.messages import (
     RegionWriteReply,
     RegionWriteRequest,
     SparseMmap,
-    SubRegion,
     VersionRequest,
 )
 from vfio_user_proto.model import Record
@@ -177,7 +175,7 @@ class Responder:
         sending: list[int] = []
         entries = []
         for entry in io_fds.sub_regions:
-            needed = {name: io_fds.fds[getattr(entry, name)] for name in _fd_fields(entry)}
+            needed = {name: io_fds.fds[getattr(entry, name)] for name in fd_fields(entry)}
             together = list(dict.fromkeys([*sending, *needed.values()]))
             if len(together) <= self.peer.max_msg_fds:
                 sending = together
@@ -311,11 +309,6 @@ class Responder:
         if region is not None and not region.flags & way:
             return OSError(errno.EACCES, "the region does not allow that")
         return OSError(errno.EINVAL, "no such region, outside it, or too much at once")
-
-
-def _fd_fields(entry: SubRegion) -> tuple[str, ...]:
-    """The fields of a sub-region that count descriptors."""
-    return ("fd_index", "shadow_mem_fd_index") if entry.type == IoFdType.IOEVENTFD_SHADOW else ("fd_index",)
 
 
 def region_capabilities(region: Region) -> bytes:

@@ -10,6 +10,7 @@ from vfio_user_conformance.profile import Profile, Scratch
 from vfio_user_conformance.recipes import Interrupt
 from vfio_user_proto import capabilities, regioncaps
 from vfio_user_proto.capabilities import Capabilities
+from vfio_user_proto.device import shadow_of
 from vfio_user_proto.errors import DecodeError
 from vfio_user_proto.messages import (
     DeviceFeature,
@@ -23,11 +24,9 @@ from vfio_user_proto.messages import (
     DeviceGetRegionInfoRequest,
     DeviceGetRegionIoFdsReply,
     DeviceGetRegionIoFdsRequest,
-    IoFdType,
     IrqInfoFlags,
     MigrationFlags,
     RegionInfoFlags,
-    ShadowIoeventfdSubRegion,
     SparseMmap,
     SubRegion,
     VersionRequest,
@@ -313,7 +312,7 @@ def _has_areas(info: DeviceGetRegionInfoReply) -> bool:
 
 
 def _has_shadow(record: SubRegion | bytes) -> bool:
-    return isinstance(record, ShadowIoeventfdSubRegion) and record.type == IoFdType.IOEVENTFD_SHADOW
+    return not isinstance(record, bytes) and shadow_of(record) is not None
 
 
 def _irqs(facts: Facts) -> list[int]:

@@ -19,11 +19,11 @@ from vfio_user_conformance.session import NotReached, Session
 from vfio_user_conformance.steps import Step
 from vfio_user_conformance.words import plural, shown
 from vfio_user_proto import eventfds, wire
+from vfio_user_proto.device import descriptors_of
 from vfio_user_proto.drafts.ioregionfd import IoregionfdCmd, IoregionfdCommand, IoregionfdResp, SizeResp
 from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
     IoeventfdFlags,
-    IoFdType,
     IoregionfdSubRegion,
     IoregionFlags,
     ShadowIoeventfdSubRegion,
@@ -66,14 +66,12 @@ def places(seen: Received, facts: Facts) -> list[Place]:
     for entry in reply.sub_regions:
         if isinstance(entry, bytes):
             raise NotReached(f"a record of region {reply.index} is of no known kind")
-        memory = None
         try:
-            if isinstance(entry, ShadowIoeventfdSubRegion) and entry.type == IoFdType.IOEVENTFD_SHADOW:
-                memory = seen.fds[entry.shadow_mem_fd_index]
-            fd = seen.fds[entry.fd_index]
+            fd, *rest = [seen.fds[index] for index in descriptors_of(entry)]
         except IndexError:
             raise NotReached(f"a record of region {reply.index} names a descriptor that did not come") from None
         bells = [each for each in facts.profile.doorbells if is_for(reply.index, entry, each)]
+        memory = rest[0] if rest else None
         found.append(Place(reply.index, entry, fd, memory, bells[0] if bells else None))
     return found
 

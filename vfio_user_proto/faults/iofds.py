@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from vfio_user_proto import wire
-from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import Fault, fields, method, outgoing, right, without_fds
 from vfio_user_proto.messages import (
@@ -67,17 +66,6 @@ class _Growing(Responder):
             records = reply.sub_regions + reply.sub_regions[-1:] * self.extra
             reply = DeviceGetRegionIoFdsReply(index=reply.index, sub_regions=records)
         return (reply, sending) if request.argsz >= reply.argsz else (reply.replace(sub_regions=()), ())
-
-
-class _Generous(Responder):
-    """Never looks at what the client can take."""
-
-    def device_get_region_io_fds(self, request: DeviceGetRegionIoFdsRequest, fds: list[int]) -> Answer:
-        peer, self.peer = self.peer, Capabilities(max_msg_fds=16)
-        try:
-            return super().device_get_region_io_fds(request, fds)
-        finally:
-            self.peer = peer
 
 
 def _one_each(self: Any, reply: DeviceGetRegionIoFdsReply, fds: list[int]) -> Answer:
@@ -178,11 +166,6 @@ FAULTS: tuple[Fault, ...] = (
         responder=method("device_get_region_io_fds", _sent_when_cut),
     ),
     Fault("region-io-fds-argsz-grows", "There are more records with each query.", responder=_Growing),
-    Fault(
-        "region-io-fds-max-msg-fds-ignored",
-        "max_msg_fds of the client is not looked at (libvfio-user efd091b).",
-        responder=_Generous,
-    ),
     Fault(
         "region-io-fds-not-deduplicated",
         "Each record brings its descriptor, whoever else has it.",

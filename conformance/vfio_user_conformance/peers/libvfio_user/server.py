@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Final, Never, ParamSpec, TypeVar
 
 from vfio_user_conformance.peers.libvfio_user import api
-from vfio_user_proto.device import Device, Region
+from vfio_user_proto.device import Device, Region, shadow_of
 from vfio_user_proto.devices.pci import CONFIG, INTX, MSI, MSIX, ROM, VGA
 from vfio_user_proto.errors import UsageError
 from vfio_user_proto.messages import (
     DeviceState,
-    IoFdType,
     IoregionfdSubRegion,
     IrqSetFlags,
-    ShadowIoeventfdSubRegion,
     SubRegion,
 )
 from vfio_user_proto.migration import Migration
@@ -184,9 +182,8 @@ class Server:
     def _setup_io_fd(self, index: int, sub_region: SubRegion, fds: tuple[int, ...]) -> None:
         if isinstance(sub_region, IoregionfdSubRegion):
             return
-        shadow, shadow_offset = -1, 0
-        if isinstance(sub_region, ShadowIoeventfdSubRegion) and sub_region.type == IoFdType.IOEVENTFD_SHADOW:
-            shadow, shadow_offset = fds[sub_region.shadow_mem_fd_index], sub_region.shadow_offset
+        record = shadow_of(sub_region)
+        shadow, shadow_offset = (-1, 0) if record is None else (fds[record.shadow_mem_fd_index], record.shadow_offset)
         where = (fds[sub_region.fd_index], sub_region.offset, sub_region.size)
         try:
             self._call(
