@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from vfio_user_proto import unix
 from vfio_user_proto.device import Description, Device
 from vfio_user_proto.loop import READABLE, Loop
 from vfio_user_proto.session import Options, Session
@@ -62,7 +61,7 @@ class Server:
             if device is None:
                 device = self._made()
                 self._devices.append(device)
-            client = _Client(sock, Session(unix.Stream(sock), device, self.options), self._loop.wake)
+            client = _Client(sock, Session(self.options.stream(sock), device, self.options), self._loop.wake)
             client.start()
             self._clients.append(client)
         except BaseException:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -38,19 +39,21 @@ Filter = Callable[[bytes, tuple[int, ...], CommandReceived | None], tuple[bytes,
 class Options:
     """How a server serves: what it offers, who answers, what changes its messages, how long a DMA reply may take.
 
-    ``responder``, ``outgoing`` and ``connection`` are the seams at which a server can be made wrong on purpose.
+    ``responder``, ``outgoing``, ``connection`` and ``stream`` are the seams at which a server can be made wrong on purpose.
     """
 
     offer: Capabilities = OFFER
     responder: type[Responder] = Responder
     outgoing: Filter | None = None
     connection: Callable[[Role], Connection] = Connection
+    stream: Callable[[socket.socket], unix.Stream] = unix.Stream
     dma_timeout: float = 5.0
 
     @property
     def plain(self) -> bool:
         """Whether no seam is used: nobody then wants to see, or change, what lies between a command and its reply."""
-        return (self.responder, self.outgoing, self.connection) == (Responder, None, Connection)
+        seams = (self.responder, self.outgoing, self.connection, self.stream)
+        return seams == (Responder, None, Connection, unix.Stream)
 
 
 class Session:

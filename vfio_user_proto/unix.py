@@ -82,7 +82,7 @@ class Stream:
                 return b""  # ``read`` will tell
             if control or flags & _CUT:
                 self._fds = _taken(control, flags)
-                self.ahead, self._fds_at = data, _last_begun(data)
+                self.ahead, self._fds_at = data, last_begun(data)
             elif _HEADER_SIZE <= len(data) < FIRST and _size_at(data, 4)[0] == len(data):
                 return data
             else:
@@ -187,7 +187,7 @@ def _taken(control: Iterable[tuple[int, int, bytes]], flags: int) -> list[int]:
     return fds.tolist()
 
 
-def _last_begun(data: bytes) -> int:
+def last_begun(data: bytes) -> int:
     """Where the last message begins of which ``data``, which begins with one, has any bytes."""
     at = 0
     while len(data) - at >= _HEADER_SIZE and at + _HEADER_SIZE <= (stop := at + _size_at(data, at + 4)[0]) < len(data):

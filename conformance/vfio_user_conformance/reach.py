@@ -18,8 +18,9 @@ from vfio_user_proto.iofds import IoFdRegion
 from vfio_user_proto.memory import DmaMap
 from vfio_user_proto.responder import Responder
 from vfio_user_proto.session import Options, Session
+from vfio_user_proto.unix import Stream
 
-# The classes that faults derive others from. Connections are no part of it: every byte passes them.
+# The classes that faults derive others from. Connections and streams are no part of it: every byte passes them.
 _KINDS: Final[tuple[type, ...]] = (Responder, Session, Interrupts, DmaMap, DirtyLog, IoFdRegion)
 Place = tuple[type, str]
 PLACES: Final[tuple[Place, ...]] = tuple(
@@ -31,7 +32,7 @@ _OWN: Final = frozenset(vars(type("Own", (), {})))
 
 def replaced(fault: Fault) -> frozenset[Place] | None:
     """The functions in whose place a fault has others; None where it may make a difference to any message."""
-    if fault.outgoing is not None or fault.connection is not Connection:
+    if (fault.outgoing, fault.connection, fault.stream) != (None, Connection, Stream):
         return None
     others: tuple[type, ...] = getattr(fault.responder, "replaces", ())
     found = {place for kind in (fault.responder, *others) for place in _overridden(kind)}

@@ -8,7 +8,7 @@ from typing import Any
 from vfio_user_proto import wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.device import Device
-from vfio_user_proto.errors import DecodeError
+from vfio_user_proto.errors import DecodeError, RemoteProtocolError
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     ERROR,
@@ -30,6 +30,7 @@ from vfio_user_proto.messages import Command, HeaderFlags
 from vfio_user_proto.responder import NOTHING, Answer, Responder
 from vfio_user_proto.session import Filter
 from vfio_user_proto.states import State
+from vfio_user_proto.unix import last_begun
 
 INFO, REGION_INFO = Command.DEVICE_GET_INFO, Command.DEVICE_GET_REGION_INFO
 _KNOWN = frozenset(int(each) for each in Command)
@@ -154,27 +155,32 @@ class _WholePayload(Watched):
 class _WithHeader(OneRead):
     """Wants a payload in the same read as its header."""
 
+    _bare = False  # the read ended behind the header of a message that has a payload
+
     def arrived(self, data: bytes) -> bytes:
-        if len(data) == wire.HEADER_SIZE < size_of(data):
-            self._fail("a header alone")
+        last = data[last_begun(data) :]
+        self._bare = len(last) == wire.HEADER_SIZE < size_of(last)
         return data
+
+    def read(self, wanted: int, *, wait: bool = True) -> tuple[bytes, list[int]] | None:
+        if self._bare and not self.ahead:
+            raise RemoteProtocolError("a header alone")
+        return super().read(wanted, wait=wait)
 
 
 class _FirstOnly(OneRead):
     """Takes a read for one message."""
 
     def arrived(self, data: bytes) -> bytes:
-        return data[: size_of(data)]
+        return data[: max(wire.HEADER_SIZE, size_of(data))]
 
 
 class _WholeOnly(OneRead):
     """Takes a read for whole messages, and drops what is left behind them."""
 
     def arrived(self, data: bytes) -> bytes:
-        end = 0
-        while end < len(data) and end + size_of(data[end:]) <= len(data):
-            end += size_of(data[end:])
-        return data[:end] or data
+        at = last_begun(data)
+        return data if size_of(data[at:]) == len(data) - at else data[:at] or data
 
 
 # The client leaves.
@@ -307,10 +313,10 @@ FAULTS: tuple[Fault, ...] = (
         lambda data, fds, to: None if to and to.message.header.command == Command.DMA_READ else (data, fds),
     ),
     _stream("cut-in-header-fails", "A header comes in one read (libvfio-user efd091b).", _WholeHeader),
-    _stream("cut-after-header-fails", "A payload comes in the same read as its header.", _WithHeader),
+    Fault("cut-after-header-fails", "A payload comes in the same read as its header.", stream=_WithHeader),
     _stream("cut-in-payload-fails", "A payload comes in one read (libvfio-user efd091b).", _WholePayload),
-    _stream("coalesced-dropped", "One read is one message.", _FirstOnly),
-    _stream("coalesced-remainder-dropped", "One read is whole messages.", _WholeOnly),
+    Fault("coalesced-dropped", "One read is one message.", stream=_FirstOnly),
+    Fault("coalesced-remainder-dropped", "One read is whole messages.", stream=_WholeOnly),
     _obeys("payload-short-padded", "Missing bytes of a payload are zero.", _padded),
     _obeys("payload-missing-crash", "There is always a payload.", _missing),
     _stream("payload-trailing-left", "What follows a payload is the next message.", rewritten(_trailing_left)),

@@ -14,10 +14,11 @@ from vfio_user_proto.messages import Command, DeviceFeature, DeviceFeatureReques
 from vfio_user_proto.model import Record
 from vfio_user_proto.responder import Answer, Responder
 from vfio_user_proto.session import Filter, Options
-from vfio_user_proto.states import Role
+from vfio_user_proto.unix import Stream, close_all, last_begun
 
 NO_REPLY: Final = int(HeaderFlags.NO_REPLY)
 ERROR: Final = int(HeaderFlags.ERROR)
+_MUCH: Final = 1 << 16  # bytes, more than a peer sends at once
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class Fault:
     responder: type[Responder] = Responder
     outgoing: Filter | None = None
     connection: type[Connection] = Connection
+    stream: type[Stream] = Stream
 
     def applied(self, options: Options) -> Options:
         """The options of a server that has this fault."""
-        return replace(options, responder=self.responder, outgoing=self.outgoing, connection=self.connection)
+        return replace(
+            options, responder=self.responder, outgoing=self.outgoing, connection=self.connection, stream=self.stream
+        )
 
 
 # Dying and hanging.
@@ -260,24 +264,20 @@ def rewritten(change: Callable[[bytes], bytes]) -> type[Connection]:
     return type("Faulty", (Incoming,), {"header_came": lambda self, data: change(data)})
 
 
-class OneRead(Watched):
-    """A connection that takes what one read brings for whole messages; ``arrived`` returns what it makes of it."""
+class OneRead(Stream):
+    """A socket that reads once where it can, and takes what came for messages.
 
-    _MUCH = 1 << 16
+    ``arrived`` gets what one read brought, which begins with a message, and returns what the server makes of it.
+    """
 
-    def __init__(self, role: Role) -> None:
-        super().__init__(role)
-        self.wanted = self._MUCH
-
-    def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        if self.wanted == self._MUCH:
-            self.wanted = wire.HEADER_SIZE
-            data = self.arrived(data) if data else data
-        super().receive(data[: (end := self.wanted)], fds)
-        while data := data[end:]:
-            super().receive(data[: (end := self.wanted)])
-        if not self.inside:
-            self.wanted = self._MUCH
+    def look_ahead(self) -> bytes:
+        if not self.ahead and (got := self.read(_MUCH, wait=False)) and got[0]:
+            data, fds = got
+            self.ahead, self._fds, self._fds_at = self.arrived(data), fds, last_begun(data)
+            if self._fds_at >= len(self.ahead):
+                close_all(fds)
+                self._fds = []
+        return self.message()
 
     def arrived(self, data: bytes) -> bytes:
         raise NotImplementedError
