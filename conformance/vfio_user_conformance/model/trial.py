@@ -33,11 +33,8 @@ class Key(NamedTuple):
     outcome: Outcome
 
 
-class Found(BaseException):
-    """A rule was broken. ``moves`` is the sequence that did it, on a fresh target.
-
-    No Exception, so that it ends hypothesis, which draws the moves, at once.
-    """
+class Found(Exception):
+    """A rule was broken. ``moves`` is the sequence that did it, on a fresh target."""
 
     def __init__(self, result: Result, moves: Sequence[Move]) -> None:
         self.result, self.moves = result, tuple(moves)
