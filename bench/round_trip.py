@@ -9,7 +9,7 @@ leaves and what it saves: an echo that waits as the server does, for five descri
 and another command of the same length, which passes typed messages, events and the rules of the connection.
 
 With Python 3.11 on two cores of an AMD EPYC, Linux 6.18, 2026-11-20, five runs: 15.2 to 17.9 µs, 1.19 to 1.29 times the bare
-echo's 12.8 to 13.9; DEVICE_GET_INFO 24 µs.
+echo's 12.8 to 13.9; DEVICE_GET_INFO takes 1.5 times as long.
 
 What counts is Python code alone, and it runs slower here than in a loop, where nothing has displaced it from the processor's
 memory. Waiting in another way gains nothing: an echo that polls without pause instead of sleeping takes 2.5 µs longer, since
