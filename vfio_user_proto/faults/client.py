@@ -13,11 +13,12 @@ from vfio_user_proto import capabilities, unix, wire
 from vfio_user_proto.client import Client
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TransportError
-from vfio_user_proto.faults.kit import header, payload
+from vfio_user_proto.faults.kit import changed, header, payload
 from vfio_user_proto.messages import (
     Command,
     DeviceFeature,
     DeviceFeatureFlags,
+    DeviceFeatureRequest,
     DeviceSetIrqsRequest,
     DmaMapRequest,
     DmaReadRequest,
@@ -111,15 +112,8 @@ def heads(command: int, kind: int = _COMMAND, /, **values: int) -> Change:
 
 
 def fields(command: int, kind: int = _COMMAND, /, **values: Any) -> Change:
-    """Other fields; a function gets the record and returns the value."""
-
-    def change(data: bytes) -> bytes:
-        record = wire.decode(data).payload
-        assert record is not None
-        new = {name: value(record) if callable(value) else value for name, value in values.items()}
-        return payload(data, wire.encode_record(record.replace(**new)))
-
-    return bytes_of(command, change, kind)
+    """Other fields (``kit.changed``)."""
+    return bytes_of(command, lambda data: changed(data, values), kind)
 
 
 def longer(command: int, count: int = 4, kind: int = _COMMAND) -> Change:
@@ -204,21 +198,24 @@ def _feature(index: int, change: Callable[[bytes], bytes], action: DeviceFeature
     """Changes commands about one feature that ask for ``action``."""
 
     def changing(data: bytes) -> bytes:
-        flags = int.from_bytes(data[20:24], "little") if len(data) >= 24 else 0
-        return change(data) if flags & 0xFFFF == index and flags & action else data
+        request = wire.decode(data).payload
+        assert isinstance(request, DeviceFeatureRequest)
+        mine = request.flags & DeviceFeatureFlags.INDEX == index and request.flags & action
+        return change(data) if mine else data
 
     return bytes_of(_FEATURE, changing)
 
 
 def _both(data: bytes) -> bytes:
-    record: Any = wire.decode(data).payload
-    return payload(data, wire.encode_record(record.replace(flags=record.flags | DeviceFeatureFlags.SET)))
+    return changed(data, {"flags": lambda request: request.flags | DeviceFeatureFlags.SET})
 
 
 def _odd_pages(data: bytes) -> bytes:
-    record: Any = wire.decode(data).payload
-    asked = wire.decode_record(FeatureDmaLoggingReport, record.data)[0]
-    return payload(data, wire.encode_record(record.replace(data=wire.encode_record(asked.replace(page_size=3)))))
+    def pages_of_3(request: DeviceFeatureRequest) -> bytes:
+        asked, _ = wire.decode_record(FeatureDmaLoggingReport, request.data)
+        return wire.encode_record(asked.replace(page_size=3))
+
+    return changed(data, {"data": pages_of_3})
 
 
 def _no_multi(to: Wire, data: bytes, fds: tuple[int, ...]) -> None:

@@ -264,11 +264,7 @@ def _count(event: ReplyReceived) -> int:
     message = event.message
     if message.payload is not None:
         return int(getattr(message.payload, "count", 0))
-    return int.from_bytes(message.trailing[8:16], "little")
-
-
-def _narrow(event: ReplyReceived) -> bool:
-    return event.message.header.command == WRITE and event.message.header.message_size == 28
+    return int.from_bytes(message.trailing[8:16], sys.byteorder)
 
 
 def _twelve_refused(self: Any, command: Command, request: Record) -> Record | None:

@@ -13,7 +13,7 @@ from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     ERROR,
     Fault,
-    Mapping,
+    Mapped,
     OneRead,
     Watched,
     die,
@@ -192,9 +192,9 @@ def _lost_inside(part: str) -> type[Connection]:
     def receive(self: Any, data: bytes, fds: Sequence[int] = ()) -> None:
         if not data and self.mapped and self.inside == part:
             die()
-        Mapping.receive(self, data, fds)
+        Mapped.receive(self, data, fds)
 
-    return type("Faulty", (Mapping,), {"receive": receive})
+    return type("Faulty", (Mapped,), {"receive": receive})
 
 
 class _LeftWithReplies(Connection):
@@ -248,82 +248,86 @@ def _hanging_if(wrong: Callable[[bytes], bool]) -> type[Connection]:
     return rewritten(lambda data: hang() if wrong(data) else data)
 
 
-def _replies(name: str, mistake: str, change: Filter) -> Fault:
-    return Fault(name, mistake, outgoing=change)
-
-
-def _obeys(name: str, mistake: str, function: Any) -> Fault:
-    return Fault(name, mistake, responder=respond(function))
-
-
-def _stream(name: str, mistake: str, connection: type[Connection]) -> Fault:
-    return Fault(name, mistake, connection=connection)
-
-
 FAULTS: tuple[Fault, ...] = (
-    _replies(
+    Fault(
         "id-15-bits",
         "The highest bit of the id is lost.",
-        outgoing(lambda data, _: header(data, message_id=wire.decode_header(data).message_id & 0x7FFF)),
+        outgoing=outgoing(lambda data, _: header(data, message_id=wire.decode_header(data).message_id & 0x7FFF)),
     ),
-    _replies("reply-command-zero", "Replies name no command.", outgoing(lambda data, _: header(data, command=0), INFO)),
-    _obeys("id-reused-refused", "An id may be used once.", _id_reused),
-    _replies("reply-type-command", "Replies have the type of a command.", outgoing(_as_command, INFO)),
-    _replies(
+    Fault(
+        "reply-command-zero",
+        "Replies name no command.",
+        outgoing=outgoing(lambda data, _: header(data, command=0), INFO),
+    ),
+    Fault("id-reused-refused", "An id may be used once.", responder=respond(_id_reused)),
+    Fault("reply-type-command", "Replies have the type of a command.", outgoing=outgoing(_as_command, INFO)),
+    Fault(
         "error-reply-type-command",
         "Error replies have the type of a command (rust-vmm/vfio#143).",
-        outgoing(_as_command, error=True),
+        outgoing=outgoing(_as_command, error=True),
     ),
-    _replies("error-bit-missing", "Refusals lack the Error bit.", outgoing(_without_error_bit, error=True)),
-    _replies(
+    Fault("error-bit-missing", "Refusals lack the Error bit.", outgoing=outgoing(_without_error_bit, error=True)),
+    Fault(
         "error-reply-with-payload",
         "Refusals carry a payload.",
-        outgoing(lambda data, _: payload(data, bytes(8)), error=True),
+        outgoing=outgoing(lambda data, _: payload(data, bytes(8)), error=True),
     ),
-    _replies(
+    Fault(
         "reply-size-without-header",
         "The size of a reply does not count the header.",
-        outgoing(lambda data, _: header(data, message_size=len(data) - 16), REGION_INFO),
+        outgoing=outgoing(lambda data, _: header(data, message_size=len(data) - 16), REGION_INFO),
     ),
-    _replies("reply-lost-under-load", "A reply is lost.", _lost()),
-    _replies("reply-sent-twice", "A reply is sent twice.", outgoing(lambda data, _: data + data, REGION_INFO)),
-    _obeys("error-field-obeyed", "The Error field of a command counts.", _error_obeyed),
-    _obeys("undefined-flags-crash", "Flags are an index into a table.", _undefined_flags),
-    _stream(
+    Fault("reply-lost-under-load", "A reply is lost.", outgoing=_lost()),
+    Fault("reply-sent-twice", "A reply is sent twice.", outgoing=outgoing(lambda data, _: data + data, REGION_INFO)),
+    Fault("error-field-obeyed", "The Error field of a command counts.", responder=respond(_error_obeyed)),
+    Fault("undefined-flags-crash", "Flags are an index into a table.", responder=respond(_undefined_flags)),
+    Fault(
         "unasked-reply-out-of-step",
         "A reply where a command is due is refused before its payload is read (libvfio-user efd091b).",
-        _unread(lambda data: _type(data) == 1),
+        connection=_unread(lambda data: _type(data) == 1),
     ),
-    _stream(
-        "unknown-type-hangs", "A message of another type is waited out.", _hanging_if(lambda data: _type(data) > 1)
+    Fault(
+        "unknown-type-hangs",
+        "A message of another type is waited out.",
+        connection=_hanging_if(lambda data: _type(data) > 1),
     ),
-    _stream(
+    Fault(
         "size-below-header-crash",
         "The size of the payload is computed without a look at the size.",
-        _dying_if(lambda data: size_of(data) < wire.HEADER_SIZE),
+        connection=_dying_if(lambda data: size_of(data) < wire.HEADER_SIZE),
     ),
-    _stream("size-4-gib-awaited", "Any size is believed, and waited for.", _Awaiting),
-    _obeys("unknown-command-succeeds", "Unknown commands succeed.", _unknown_succeeds),
-    _stream(
-        "unknown-command-payload-unread", "An unknown command is refused before its payload is read.", _unread(_unknown)
+    Fault("size-4-gib-awaited", "Any size is believed, and waited for.", connection=_Awaiting),
+    Fault("unknown-command-succeeds", "Unknown commands succeed.", responder=respond(_unknown_succeeds)),
+    Fault(
+        "unknown-command-payload-unread",
+        "An unknown command is refused before its payload is read.",
+        connection=_unread(_unknown),
     ),
-    _replies(
+    Fault(
         "wrong-direction-ignored",
         "A command for the client gets no answer.",
-        lambda data, fds, to: None if to and to.message.header.command == Command.DMA_READ else (data, fds),
+        outgoing=lambda data, fds, to: None if to and to.message.header.command == Command.DMA_READ else (data, fds),
     ),
-    _stream("cut-in-header-fails", "A header comes in one read (libvfio-user efd091b).", _WholeHeader),
+    Fault("cut-in-header-fails", "A header comes in one read (libvfio-user efd091b).", connection=_WholeHeader),
     Fault("cut-after-header-fails", "A payload comes in the same read as its header.", stream=_WithHeader),
-    _stream("cut-in-payload-fails", "A payload comes in one read (libvfio-user efd091b).", _WholePayload),
+    Fault("cut-in-payload-fails", "A payload comes in one read (libvfio-user efd091b).", connection=_WholePayload),
     Fault("coalesced-dropped", "One read is one message.", stream=_FirstOnly),
     Fault("coalesced-remainder-dropped", "One read is whole messages.", stream=_WholeOnly),
-    _obeys("payload-short-padded", "Missing bytes of a payload are zero.", _padded),
-    _obeys("payload-missing-crash", "There is always a payload.", _missing),
-    _stream("payload-trailing-left", "What follows a payload is the next message.", rewritten(_trailing_left)),
-    _obeys("second-client-hangs", "Only one client is ever served.", _second),
-    _stream("client-lost-in-header-crash", "No client with memory leaves inside a header.", _lost_inside("header")),
-    _stream("client-lost-in-payload-crash", "No client with memory leaves inside a payload.", _lost_inside("payload")),
-    _stream("client-lost-with-replies-due-crash", "A client reads every reply.", _LeftWithReplies),
+    Fault("payload-short-padded", "Missing bytes of a payload are zero.", responder=respond(_padded)),
+    Fault("payload-missing-crash", "There is always a payload.", responder=respond(_missing)),
+    Fault("payload-trailing-left", "What follows a payload is the next message.", connection=rewritten(_trailing_left)),
+    Fault("second-client-hangs", "Only one client is ever served.", responder=respond(_second)),
+    Fault(
+        "client-lost-in-header-crash",
+        "No client with memory leaves inside a header.",
+        connection=_lost_inside("header"),
+    ),
+    Fault(
+        "client-lost-in-payload-crash",
+        "No client with memory leaves inside a payload.",
+        connection=_lost_inside("payload"),
+    ),
+    Fault("client-lost-with-replies-due-crash", "A client reads every reply.", connection=_LeftWithReplies),
     Fault("mappings-outlive-client", "The next client finds the mappings of the last one.", responder=_OneMap),
     Fault("client-lost-resets-device", "Each client gets a device that was reset.", responder=_Reset),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from vfio_user_proto import wire
 from vfio_user_proto.events import CommandReceived
-from vfio_user_proto.faults.kit import Fault, fields, method, outgoing, right, without_fds
+from vfio_user_proto.faults.kit import Fault, fields, method, outgoing, right, sub_regions, without_fds
 from vfio_user_proto.messages import (
     Command,
     DeviceGetRegionIoFdsReply,
@@ -23,11 +23,6 @@ from vfio_user_proto.unix import kind_of
 
 IO_FDS = Command.DEVICE_GET_REGION_IO_FDS
 COUNT = 12  # where count is in the payload
-
-
-def _records(change: Callable[[Any], dict[str, Any]]) -> Callable[[Any], tuple[Any, ...]]:
-    """The records of a reply, each with the fields that ``change`` gives."""
-    return lambda reply: tuple(record.replace(**change(record)) for record in reply.sub_regions)
 
 
 def _answered(change: Callable[[Any, DeviceGetRegionIoFdsReply, list[int]], Answer]) -> type[Responder]:
@@ -144,7 +139,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "region-io-fds-offset-beyond",
         "Offsets count from the start of the BARs, not of the region.",
-        outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"offset": record.offset + (1 << 20)})),
+        outgoing=sub_regions(lambda record: {"offset": record.offset + (1 << 20)}),
     ),
     Fault("region-io-fds-without-descriptors", "The descriptors are forgotten.", outgoing=without_fds(IO_FDS)),
     Fault(
@@ -155,7 +150,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "region-io-fds-shadow-index-beyond",
         "Shadow memory is counted apart from eventfds.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_counts_eventfds)),
+        outgoing=sub_regions(_counts_eventfds),
     ),
     Fault(
         "region-io-fds-count-stale", "A record was removed, and is counted.", outgoing=outgoing(_stale_count, IO_FDS)
@@ -179,7 +174,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "region-io-fds-shadow-too-short",
         "The shadow memory ends before the value.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_beyond_its_file)),
+        outgoing=sub_regions(_beyond_its_file),
     ),
     Fault(
         "region-io-fds-shadow-read-only",
@@ -189,22 +184,22 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "region-io-fds-ioregionfd-moved",
         "A record tells another place than the commands go to.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_moved)),
+        outgoing=sub_regions(_moved),
     ),
     Fault(
         "region-io-fds-pio-flag-missing",
         "Every sub-region is in memory space.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_in_memory)),
+        outgoing=sub_regions(_in_memory),
     ),
     Fault(
         "datamatch-flag-missing",
         "The value is given without its flag.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_without_match)),
+        outgoing=sub_regions(_without_match),
     ),
     Fault(
         "datamatch-in-other-place",
         "The value stands in the upper half of its field.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_match_high)),
+        outgoing=sub_regions(_match_high),
     ),
     Fault("kick-through-second-answer-lost", "Each answer brings new eventfds.", responder=_SecondDead),
 )

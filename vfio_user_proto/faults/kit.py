@@ -3,7 +3,7 @@
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
@@ -168,16 +168,26 @@ def payload(data: bytes, content: bytes) -> bytes:
     return header(data, message_size=wire.HEADER_SIZE + len(content))[: wire.HEADER_SIZE] + content
 
 
+def changed(data: bytes, changes: Mapping[str, Any]) -> bytes:
+    """The message with other fields in its payload; a function gets the record that is there and returns the value."""
+    record = wire.decode(data).payload
+    assert record is not None
+    values = {name: value(record) if callable(value) else value for name, value in changes.items()}
+    return payload(data, wire.encode_record(record.replace(**values)))
+
+
 def fields(command: int, **changes: Any) -> Filter:
-    """Successful replies to ``command`` with other fields; a function gets the reply's record and returns the value."""
+    """Successful replies to ``command`` with other fields (``changed``)."""
+    return outgoing(lambda data, answers: changed(data, changes), command, error=False)
 
-    def change(data: bytes, answers: CommandReceived) -> bytes:
-        record = wire.decode(data).payload
-        assert record is not None
-        values = {name: value(record) if callable(value) else value for name, value in changes.items()}
-        return payload(data, wire.encode_record(record.replace(**values)))
 
-    return outgoing(change, command, error=False)
+def sub_regions(change: Callable[[Any], dict[str, Any]]) -> Filter:
+    """Replies about sub-regions whose records have other fields: those that ``change`` gives for each."""
+
+    def records(reply: Any) -> tuple[Any, ...]:
+        return tuple(record.replace(**change(record)) for record in reply.sub_regions)
+
+    return fields(Command.DEVICE_GET_REGION_IO_FDS, sub_regions=records)
 
 
 def longer(command: int, count: int) -> Filter:
@@ -230,7 +240,7 @@ class Watched(Connection):
         return "" if not self._seen else "header" if len(self._seen) < wire.HEADER_SIZE else "payload"
 
 
-class Mapping(Watched):
+class Mapped(Watched):
     """A connection that knows whether its client has mapped memory."""
 
     mapped = False

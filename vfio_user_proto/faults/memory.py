@@ -149,7 +149,9 @@ def _second_kept(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
     return right("dma_map", self, request, fds)
 
 
-def _dying_of(wrong: Callable[[DmaMapRequest, int], bool]) -> type[Responder]:
+def dying_of(wrong: Callable[[DmaMapRequest, int], Any]) -> type[Responder]:
+    """Dies of a request and its descriptor that ``wrong`` picks."""
+
     def mapping(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
         return die() if fds and wrong(request, fds[0]) else right("dma_map", self, request, fds)
 
@@ -228,10 +230,6 @@ def _offers(name: str, mistake: str, data: Callable[[VersionRequest], bytes]) ->
     return Fault(name, mistake, outgoing=fields(VERSION, version_data=data))
 
 
-def _maps(name: str, mistake: str, responder: type[Responder]) -> Fault:
-    return Fault(name, mistake, responder=responder)
-
-
 FAULTS: tuple[Fault, ...] = (
     Fault("version-reply-short", "The reply ends after the major version.", outgoing=shorter(VERSION, 2)),
     Fault("version-major-one", "The reply names another major version.", outgoing=fields(VERSION, version_major=1)),
@@ -287,55 +285,63 @@ FAULTS: tuple[Fault, ...] = (
     Fault("version-not-first-crash", "The first message is a proposal.", connection=_NotFirst),
     Fault("version-twice-hangs", "There is one proposal.", responder=method("version", _twice)),
     Fault("map-reply-with-payload", "The reply repeats the request.", outgoing=longer(MAP, 32)),
-    _maps(
+    Fault(
         "map-wants-descriptor",
         "There is always a descriptor.",
-        method("dma_map", _wanting),
+        responder=method("dma_map", _wanting),
     ),
-    _maps(
-        "map-offset-refused", "Files begin with the mapping.", refuse("dma_map", errno.EINVAL, lambda r: r.offset > 0)
+    Fault(
+        "map-offset-refused",
+        "Files begin with the mapping.",
+        responder=refuse("dma_map", errno.EINVAL, lambda r: r.offset > 0),
     ),
-    _maps("map-adjacent-refused", "The end of a mapping belongs to it.", method("dma_map", _touching)),
-    _maps(
+    Fault("map-adjacent-refused", "The end of a mapping belongs to it.", responder=method("dma_map", _touching)),
+    Fault(
         "map-highest-page-refused",
         "The end of a range is an address.",
-        refuse("dma_map", errno.EINVAL, lambda request: request.address + request.size >= 1 << 64),
+        responder=refuse("dma_map", errno.EINVAL, lambda request: request.address + request.size >= 1 << 64),
     ),
     *(
-        _maps(
+        Fault(
             f"overlap-{relation}-accepted",
             "One way to lie over a mapping is not seen.",
-            _overlap_accepted(relation),
+            responder=_overlap_accepted(relation),
         )
         for relation in ("same-range", "inside", "around", "first-page", "last-page")
     ),
-    _maps("overlap-replaces", "The mapping below a refused range is gone.", method("dma_map", _replacing)),
-    _maps("map-refused-keeps-descriptor", "A refused descriptor is not closed.", method("dma_map", _leaking)),
-    _maps("map-second-descriptor-kept", "A second descriptor is not closed.", method("dma_map", _second_kept)),
-    _maps("map-pipe-crash", "Descriptors are memory.", _dying_of(lambda _, fd: unix.kind_of(fd) == "pipe")),
-    _maps(
+    Fault("overlap-replaces", "The mapping below a refused range is gone.", responder=method("dma_map", _replacing)),
+    Fault("map-refused-keeps-descriptor", "A refused descriptor is not closed.", responder=method("dma_map", _leaking)),
+    Fault(
+        "map-second-descriptor-kept", "A second descriptor is not closed.", responder=method("dma_map", _second_kept)
+    ),
+    Fault("map-pipe-crash", "Descriptors are memory.", responder=dying_of(lambda _, fd: unix.kind_of(fd) == "pipe")),
+    Fault(
         "map-read-only-crash",
         "Memory is writeable.",
-        _dying_of(lambda _, fd: fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY),
+        responder=dying_of(lambda _, fd: fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY),
     ),
-    _maps("map-short-memory-crash", "Files are long enough.", _dying_of(lambda r, fd: os.fstat(fd).st_size < r.size)),
-    _maps("map-size-zero-crash", "Ranges have a size.", crash("dma_map", lambda request: not request.size)),
-    _maps(
+    Fault(
+        "map-short-memory-crash",
+        "Files are long enough.",
+        responder=dying_of(lambda r, fd: os.fstat(fd).st_size < r.size),
+    ),
+    Fault("map-size-zero-crash", "Ranges have a size.", responder=crash("dma_map", lambda request: not request.size)),
+    Fault(
         "map-past-end-crash",
         "Address and size fit into 64 bits.",
-        crash("dma_map", lambda request: request.address + request.size > 1 << 64),
+        responder=crash("dma_map", lambda request: request.address + request.size > 1 << 64),
     ),
-    _maps("map-unknown-flags-hangs", "Flags are known.", stuck("dma_map", lambda request: request.flags > 3)),
+    Fault("map-unknown-flags-hangs", "Flags are known.", responder=stuck("dma_map", lambda request: request.flags > 3)),
     Fault("unmap-reply-empty", "The reply is a header alone.", outgoing=shorter(UNMAP, 0)),
     Fault("unmap-echoes-nothing", "The reply names no range.", outgoing=fields(UNMAP, address=0, size=0)),
-    _maps("unmap-keeps-descriptor", "An unmapped descriptor stays open.", method("dma_map", _duplicating)),
-    _maps("unmap-range-stays-taken", "An unmapped range stays in the table.", accept("dma_unmap", _unmapped)),
-    _maps("unmap-first-part-accepted", "The start of a mapping names it.", _unmap_accepted(_starts)),
-    _maps("unmap-last-part-accepted", "The end of a mapping names it.", _unmap_accepted(_ends)),
-    _maps("unmap-larger-accepted", "A range may reach into the next mapping.", _unmap_accepted(_longer)),
-    _maps("unmap-two-mappings-accepted", "A range may hold several mappings.", _unmap_accepted(_several)),
-    _maps("unmap-unknown-range-accepted", "What is not mapped can be unmapped.", _unmap_accepted(_none)),
-    _maps("unmap-twice-accepted", "A mapping can be unmapped again.", _Remembers),
-    _maps("unmap-flags-crash", "Flags are zero.", crash("dma_unmap", lambda request: request.flags)),
-    _maps("memory-outlives-client", "Client memory is closed by unmapping only.", _ForgetsAtTheEnd),
+    Fault("unmap-keeps-descriptor", "An unmapped descriptor stays open.", responder=method("dma_map", _duplicating)),
+    Fault("unmap-range-stays-taken", "An unmapped range stays in the table.", responder=accept("dma_unmap", _unmapped)),
+    Fault("unmap-first-part-accepted", "The start of a mapping names it.", responder=_unmap_accepted(_starts)),
+    Fault("unmap-last-part-accepted", "The end of a mapping names it.", responder=_unmap_accepted(_ends)),
+    Fault("unmap-larger-accepted", "A range may reach into the next mapping.", responder=_unmap_accepted(_longer)),
+    Fault("unmap-two-mappings-accepted", "A range may hold several mappings.", responder=_unmap_accepted(_several)),
+    Fault("unmap-unknown-range-accepted", "What is not mapped can be unmapped.", responder=_unmap_accepted(_none)),
+    Fault("unmap-twice-accepted", "A mapping can be unmapped again.", responder=_Remembers),
+    Fault("unmap-flags-crash", "Flags are zero.", responder=crash("dma_unmap", lambda request: request.flags)),
+    Fault("memory-outlives-client", "Client memory is closed by unmapping only.", responder=_ForgetsAtTheEnd),
 )

@@ -120,26 +120,28 @@ _NO_REPLY = {
 }
 
 
-def _stream(name: str, mistake: str, connection: type[Connection]) -> Fault:
-    return Fault(name, mistake, connection=connection)
-
-
-def _obeys(name: str, mistake: str, function: Any) -> Fault:
-    return Fault(name, mistake, responder=respond(function))
-
-
 FAULTS: tuple[Fault, ...] = (
-    _stream("no-reply-success-answered", "No_reply holds for failures only (rust-vmm/vfio#141).", _SuccessAnswered),
-    _stream("no-reply-failure-answered", "No_reply holds for successes only.", _FailureAnswered),
-    _stream("no-reply-query-answered", "No_reply does not hold for replies with a payload.", _QueryAnswered),
-    _stream("no-reply-unknown-answered", "No_reply does not hold for unknown commands.", _UnknownAnswered),
+    Fault(
+        "no-reply-success-answered",
+        "No_reply holds for failures only (rust-vmm/vfio#141).",
+        connection=_SuccessAnswered,
+    ),
+    Fault("no-reply-failure-answered", "No_reply holds for successes only.", connection=_FailureAnswered),
+    Fault("no-reply-query-answered", "No_reply does not hold for replies with a payload.", connection=_QueryAnswered),
+    Fault("no-reply-unknown-answered", "No_reply does not hold for unknown commands.", connection=_UnknownAnswered),
     *(
-        _stream(f"no-reply-{what}-answered", "No_reply does not hold for this command.", _answering(command))
+        Fault(f"no-reply-{what}-answered", "No_reply does not hold for this command.", connection=_answering(command))
         for what, command in _NO_REPLY.items()
     ),
-    _stream("no-reply-region-read-refused-answered", "A refused read is told of.", _ReadRefusalAnswered),
-    _stream("no-reply-short-payload-answered", "No_reply holds for what can be read.", _ShortAnswered),
-    _obeys("no-reply-error-deferred", "What went wrong unheard is told with the next reply.", _deferred),
-    _obeys("no-reply-not-carried-out", "Nobody waits for it, so it is not done.", _not_done),
-    _obeys("no-reply-write-late", "What nobody waits for is done after what somebody waits for.", _done_late),
+    Fault("no-reply-region-read-refused-answered", "A refused read is told of.", connection=_ReadRefusalAnswered),
+    Fault("no-reply-short-payload-answered", "No_reply holds for what can be read.", connection=_ShortAnswered),
+    Fault(
+        "no-reply-error-deferred", "What went wrong unheard is told with the next reply.", responder=respond(_deferred)
+    ),
+    Fault("no-reply-not-carried-out", "Nobody waits for it, so it is not done.", responder=respond(_not_done)),
+    Fault(
+        "no-reply-write-late",
+        "What nobody waits for is done after what somebody waits for.",
+        responder=respond(_done_late),
+    ),
 )

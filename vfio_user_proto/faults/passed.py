@@ -5,7 +5,7 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vfio_user_proto import unix
+from vfio_user_proto import unix, wire
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import NO_REPLY, Fault, Watched, die, hang, method, respond, right
@@ -89,7 +89,7 @@ class _OfReplies(Connection):
     """Keeps the descriptors of a reply."""
 
     def _take(self, data: bytes, fds: tuple[int, ...]) -> None:
-        if data[8] & int(HeaderFlags.TYPE) == int(MessageType.REPLY):
+        if int(wire.decode_header(data).flags & HeaderFlags.TYPE) == MessageType.REPLY:
             for fd in fds:
                 os.dup(fd)
         super()._take(data, fds)
@@ -99,7 +99,7 @@ class _BeforeVersion(Connection):
     """Keeps the descriptors of what comes before a proposal."""
 
     def _take(self, data: bytes, fds: tuple[int, ...]) -> None:
-        if self.state is State.NEW and data[2] != Command.VERSION:
+        if self.state is State.NEW and wire.decode_header(data).command != Command.VERSION:
             for fd in fds:
                 os.dup(fd)
         super()._take(data, fds)

@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from vfio_user_proto import wire
@@ -19,6 +18,7 @@ from vfio_user_proto.faults.kit import (
     payload,
     refuse,
     right,
+    sub_regions,
     without_fds,
 )
 from vfio_user_proto.messages import (
@@ -94,11 +94,6 @@ def _area_outside(reply: DeviceGetRegionInfoReply) -> bytes:
 
 
 # Region I/O descriptors.
-
-
-def _records(change: Callable[[Any], dict[str, Any]]) -> Callable[[Any], tuple[Any, ...]]:
-    """The records of a reply, each with the fields that ``change`` gives."""
-    return lambda reply: tuple(record.replace(**change(record)) for record in reply.sub_regions)
 
 
 def _cut_behind(last: int, command: int, size: int) -> Filter:
@@ -237,17 +232,17 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "region-io-fds-type-unknown",
         "Records are of a type that the table lacks.",
-        outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"type": 9} if record.offset else {})),
+        outgoing=sub_regions(lambda record: {"type": 9} if record.offset else {}),
     ),
     Fault(
         "region-io-fds-index-from-one",
         "Descriptors are counted from 1.",
-        outgoing=fields(IO_FDS, sub_regions=_records(lambda record: {"fd_index": record.fd_index + 1})),
+        outgoing=sub_regions(lambda record: {"fd_index": record.fd_index + 1}),
     ),
     Fault(
         "region-io-fds-size-zero",
         "An ioregionfd without size does not post its writes.",
-        outgoing=fields(IO_FDS, sub_regions=_records(_not_posted)),
+        outgoing=sub_regions(_not_posted),
     ),
     Fault(
         "region-io-fds-small-argsz-refused",

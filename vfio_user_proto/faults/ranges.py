@@ -20,6 +20,7 @@ from vfio_user_proto.faults.kit import (
     right,
     stuck,
 )
+from vfio_user_proto.faults.memory import dying_of, regions
 from vfio_user_proto.memory import Region
 from vfio_user_proto.messages import Command, DmaMapRequest, DmaUnmapRequest
 from vfio_user_proto.responder import NOTHING, Answer, Responder
@@ -28,29 +29,12 @@ PAGE, TOP = 4096, 1 << 64
 When = Callable[[DmaMapRequest, int], Any]
 
 
-def _regions(responder: Any) -> list[Region]:
-    return list(responder.dma._regions)
-
-
-def _maps(name: str, mistake: str, responder: type[Responder]) -> Fault:
-    return Fault(name, mistake, responder=responder)
-
-
 # Files.
 
 
-def _dying_of(when: When) -> type[Responder]:
-    """Dies of a request and its descriptor that ``when`` picks."""
-
-    def mapping(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
-        return die() if fds and when(request, fds[0]) else right("dma_map", self, request, fds)
-
-    return method("dma_map", mapping)
-
-
 def _kind(kind: str) -> Fault:
-    wrong = _dying_of(lambda request, fd: unix.kind_of(fd) == kind)
-    return _maps(f"map-{_NAMES.get(kind, kind)}-crash", "Descriptors are memory.", wrong)
+    wrong = dying_of(lambda request, fd: unix.kind_of(fd) == kind)
+    return Fault(f"map-{_NAMES.get(kind, kind)}-crash", "Descriptors are memory.", responder=wrong)
 
 
 _NAMES = {"file": "file-on-disk"}
@@ -62,7 +46,7 @@ def _kept(kind: str) -> Fault:
             os.dup(fds[0])
         return right("dma_map", self, request, fds)
 
-    return _maps(f"map-{kind}-kept", "What cannot be mapped stays open.", method("dma_map", mapping))
+    return Fault(f"map-{kind}-kept", "What cannot be mapped stays open.", responder=method("dma_map", mapping))
 
 
 def _sealed(request: DmaMapRequest, fd: int) -> bool:
@@ -72,7 +56,7 @@ def _sealed(request: DmaMapRequest, fd: int) -> bool:
 
 def _place(name: str, mistake: str, when: Callable[[DmaMapRequest, int], Any]) -> Fault:
     """Dies of such a range of a file; ``when`` gets the request and the size of the file."""
-    return _maps(name, mistake, _dying_of(lambda request, fd: when(request, os.fstat(fd).st_size)))
+    return Fault(name, mistake, responder=dying_of(lambda request, fd: when(request, os.fstat(fd).st_size)))
 
 
 # Ranges.
@@ -86,7 +70,7 @@ def _accepted(when: Callable[[DmaMapRequest, list[Region]], Any]) -> type[Respon
     """Does not see that a range lies over mappings that ``when`` picks."""
 
     def mapping(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
-        over = [region for region in _regions(self) if _covers(request, region)]
+        over = [region for region in regions(self) if _covers(request, region)]
         return NOTHING if over and when(request, over) else right("dma_map", self, request, fds)
 
     return method("dma_map", mapping)
@@ -108,14 +92,14 @@ class _Used(Responder):
 
 
 def _between(self: Any, request: DmaMapRequest, fds: list[int]) -> Answer:
-    known = _regions(self)
+    known = regions(self)
     if any(each.address < request.address for each in known) and any(each.address > request.address for each in known):
         raise OSError(errno.EEXIST, "between the lowest and the highest")
     return right("dma_map", self, request, fds)
 
 
 def _last(self: Any, request: DmaUnmapRequest, fds: list[int]) -> Answer:
-    known = _regions(self)
+    known = regions(self)
     if len(known) > 2 and any(each[:2] == (request.address, request.size) for each in known):
         self.dma.unmap(known[-1].address, known[-1].size)
         return DmaUnmapRequest(address=request.address, size=request.size), ()
@@ -125,7 +109,7 @@ def _last(self: Any, request: DmaUnmapRequest, fds: list[int]) -> Answer:
 def _unmaps(name: str, mistake: str, when: Callable[[DmaUnmapRequest], Any]) -> Fault:
     """Says that such a range was unmapped."""
     done = accept("dma_unmap", lambda r: DmaUnmapRequest(address=r.address, size=r.size), when)
-    return _maps(f"unmap-{name}-accepted", mistake, done)
+    return Fault(f"unmap-{name}-accepted", mistake, responder=done)
 
 
 def _bitmap(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
@@ -137,7 +121,7 @@ FAULTS: tuple[Fault, ...] = (
     _kept("socket"),
     _kept("eventfd"),
     *map(_kind, ("directory", "device", "file")),
-    _maps("map-sealed-memory-crash", "Memory can be written.", _dying_of(_sealed)),
+    Fault("map-sealed-memory-crash", "Memory can be written.", responder=dying_of(_sealed)),
     _place("map-empty-file-crash", "Files are not empty.", lambda request, size: not size),
     _place("map-offset-behind-the-end-crash", "Offsets lie in the file.", lambda r, size: size <= r.offset < 1 << 62),
     _place("map-offset-wraps-crash", "offset and size fit into 64 bits.", lambda r, size: r.offset + r.size > TOP),
@@ -149,31 +133,51 @@ FAULTS: tuple[Fault, ...] = (
     _place("map-part-of-a-page-crash", "Sizes are those of pages.", lambda r, size: r.size % PAGE),
     _place("map-address-not-of-a-page-crash", "Addresses are those of pages.", lambda r, size: r.address % PAGE),
     _place("map-larger-than-memory-crash", "What is announced is there.", lambda r, size: r.size >= 1 << 60),
-    _maps("map-before-first-access-only", "Memory is announced before the device is used.", _Used),
-    _maps("map-gap-refused", "All between two mappings is mapped.", method("dma_map", _between)),
-    _maps("overlap-two-accepted", "A range lies over one mapping at most.", _accepted(lambda r, over: len(over) > 1)),
-    _maps(
+    Fault("map-before-first-access-only", "Memory is announced before the device is used.", responder=_Used),
+    Fault("map-gap-refused", "All between two mappings is mapped.", responder=method("dma_map", _between)),
+    Fault(
+        "overlap-two-accepted",
+        "A range lies over one mapping at most.",
+        responder=_accepted(lambda r, over: len(over) > 1),
+    ),
+    Fault(
         "overlap-same-range-with-file-accepted",
         "What is mapped already need not be mapped (libvfio-user efd091b).",
-        _accepted(lambda r, over: over[0].fd is not None and over[0][:2] == (r.address, r.size)),
+        responder=_accepted(lambda r, over: over[0].fd is not None and over[0][:2] == (r.address, r.size)),
     ),
-    _maps(
+    Fault(
         "overlap-at-the-top-accepted",
         "The end of the highest range is 0.",
-        _accepted(lambda r, over: r.address + r.size == TOP),
+        responder=_accepted(lambda r, over: r.address + r.size == TOP),
     ),
-    _maps("overlap-at-zero-accepted", "Nothing is mapped at 0.", _accepted(lambda r, over: not r.address)),
-    _maps("unmap-removes-the-last", "The table is a stack.", method("dma_unmap", _last)),
-    _maps("map-readable-only-refused", "A device writes.", refuse("dma_map", errno.EINVAL, lambda r: r.flags == 1)),
-    _maps("map-writeable-only-refused", "A device reads.", refuse("dma_map", errno.EINVAL, lambda r: r.flags == 2)),
-    _maps("map-without-permissions-crash", "A device reads or writes.", crash("dma_map", lambda r: not r.flags)),
-    _maps("map-argsz-zero-crash", "argsz counts the request.", crash("dma_map", lambda r: not r.argsz)),
-    _maps("map-argsz-largest-hangs", "argsz is what is to be read.", stuck("dma_map", lambda r: r.argsz >= 1 << 31)),
+    Fault("overlap-at-zero-accepted", "Nothing is mapped at 0.", responder=_accepted(lambda r, over: not r.address)),
+    Fault("unmap-removes-the-last", "The table is a stack.", responder=method("dma_unmap", _last)),
+    Fault(
+        "map-readable-only-refused",
+        "A device writes.",
+        responder=refuse("dma_map", errno.EINVAL, lambda r: r.flags == 1),
+    ),
+    Fault(
+        "map-writeable-only-refused",
+        "A device reads.",
+        responder=refuse("dma_map", errno.EINVAL, lambda r: r.flags == 2),
+    ),
+    Fault(
+        "map-without-permissions-crash", "A device reads or writes.", responder=crash("dma_map", lambda r: not r.flags)
+    ),
+    Fault("map-argsz-zero-crash", "argsz counts the request.", responder=crash("dma_map", lambda r: not r.argsz)),
+    Fault(
+        "map-argsz-largest-hangs",
+        "argsz is what is to be read.",
+        responder=stuck("dma_map", lambda r: r.argsz >= 1 << 31),
+    ),
     Fault("unmap-cut-to-argsz", "A small argsz cuts the fixed part.", outgoing=cut_to_argsz(Command.DMA_UNMAP, 24)),
-    _maps(
-        "unmap-argsz-largest-crash", "There is memory for any argsz.", crash("dma_unmap", lambda r: r.argsz >= 1 << 31)
+    Fault(
+        "unmap-argsz-largest-crash",
+        "There is memory for any argsz.",
+        responder=crash("dma_unmap", lambda r: r.argsz >= 1 << 31),
     ),
-    _maps("unmap-bitmap-crash", "A bitmap has room behind the range.", respond(_bitmap)),
+    Fault("unmap-bitmap-crash", "A bitmap has room behind the range.", responder=respond(_bitmap)),
     _unmaps("begins-before", "A range ends where its mapping does.", lambda r: r.address == 0xF000),
     _unmaps("size-zero", "A range is named by its address.", lambda r: not r.size),
     _unmaps("everything", "All there is can be unmapped at once.", lambda r: r.size == TOP - 1),

@@ -13,7 +13,7 @@ from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     NO_REPLY,
     Fault,
-    Mapping,
+    Mapped,
     Watched,
     die,
     hang,
@@ -74,7 +74,7 @@ class _Left(Watched):
         super().receive(data, fds)
 
 
-class _Waiting(Mapping):
+class _Waiting(Mapped):
     """Does not know the end of a stream of a client that has mapped memory."""
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
@@ -193,26 +193,20 @@ def _few_clients(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
     return hang() if late else Responder.respond(self, event, fds)
 
 
-def _stream(name: str, mistake: str, connection: type[Connection]) -> Fault:
-    return Fault(name, mistake, connection=connection)
-
-
-def _obeys(name: str, mistake: str, function: Any) -> Fault:
-    return Fault(name, mistake, responder=respond(function))
-
-
 FAULTS: tuple[Fault, ...] = (
-    _stream("cut-in-first-word-fails", "The first word of a header comes in one read.", _FirstWord),
-    _stream("cut-in-many-fails", "A message comes in a few reads.", _Pieces),
-    _stream("version-cut-fails", "The first message comes in one read (libvfio-user efd091b).", _WholeVersion),
-    _stream("large-payload-left", "Sizes have 16 bits.", rewritten(_sixteen_bits)),
-    _stream("client-lost-in-first-word-crash", "A client never leaves in the first word of a header.", _Left),
-    _stream("end-of-stream-waited-out", "A read of nothing is tried again as long as memory is mapped.", _Waiting),
-    _stream("silent-client-crash", "A client says something (libvfio-user's samples end, efd091b).", _Silent),
+    Fault("cut-in-first-word-fails", "The first word of a header comes in one read.", connection=_FirstWord),
+    Fault("cut-in-many-fails", "A message comes in a few reads.", connection=_Pieces),
+    Fault("version-cut-fails", "The first message comes in one read (libvfio-user efd091b).", connection=_WholeVersion),
+    Fault("large-payload-left", "Sizes have 16 bits.", connection=rewritten(_sixteen_bits)),
+    Fault("client-lost-in-first-word-crash", "A client never leaves in the first word of a header.", connection=_Left),
+    Fault(
+        "end-of-stream-waited-out", "A read of nothing is tried again as long as memory is mapped.", connection=_Waiting
+    ),
+    Fault("silent-client-crash", "A client says something (libvfio-user's samples end, efd091b).", connection=_Silent),
     Fault("id-zero-ignored", "The id 0 wants no answer.", outgoing=_without_id),
-    _obeys("id-expected-to-grow", "Ids grow.", _growing),
-    _obeys("id-names-one-command", "Commands with the same id are the same command.", _one_command),
-    _obeys("id-of-a-refusal-remembered", "What was refused once is refused again.", _remembering),
+    Fault("id-expected-to-grow", "Ids grow.", responder=respond(_growing)),
+    Fault("id-names-one-command", "Commands with the same id are the same command.", responder=respond(_one_command)),
+    Fault("id-of-a-refusal-remembered", "What was refused once is refused again.", responder=respond(_remembering)),
     Fault(
         "error-reply-id-zero",
         "Refusals carry no id.",
@@ -223,15 +217,19 @@ FAULTS: tuple[Fault, ...] = (
         "The reply to an unknown command names none.",
         outgoing=outgoing(_unknown_as_zero, error=True),
     ),
-    _obeys("pipelining-queue-overrun", "There is room for the commands that arrive.", _queueing),
+    Fault("pipelining-queue-overrun", "There is room for the commands that arrive.", responder=respond(_queueing)),
     Fault("replies-due-dropped", "Replies that nobody reads are dropped.", outgoing=_dropping(400)),
     Fault(
         "reply-written-once",
         "What a socket does not take at once is forgotten.",
         outgoing=outgoing(lambda data, _: data[:200000]),
     ),
-    _obeys("refusals-overrun", "Refusals are counted in a byte.", _refusing(255)),
-    _obeys("no-reply-done-in-batches", "What nobody waits for is done when there is enough of it.", _in_batches),
-    _obeys("map-table-of-256", "There are 256 mappings at the most, whatever was agreed.", _few_maps),
-    _obeys("clients-run-out", "There is room for 64 clients, who never leave.", _few_clients),
+    Fault("refusals-overrun", "Refusals are counted in a byte.", responder=respond(_refusing(255))),
+    Fault(
+        "no-reply-done-in-batches",
+        "What nobody waits for is done when there is enough of it.",
+        responder=respond(_in_batches),
+    ),
+    Fault("map-table-of-256", "There are 256 mappings at the most, whatever was agreed.", responder=respond(_few_maps)),
+    Fault("clients-run-out", "There is room for 64 clients, who never leave.", responder=respond(_few_clients)),
 )
