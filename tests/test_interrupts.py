@@ -128,6 +128,24 @@ def test_asserted_level_is_raised_as_soon_as_it_has_an_eventfd(irqs: Interrupts)
         assert rung(fd) == 1
 
 
+def test_eventfd_that_cannot_be_signalled_is_owned_all_the_same(
+    irqs: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gave it would close it, and its number would be somebody else's when the interrupt is raised again."""
+
+    def fails(fd: int) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    irqs.level(LEVEL, 0, True)
+    with eventfds(1) as (fd,):
+        with monkeypatch.context() as patched:
+            patched.setattr("vfio_user_proto.eventfds.signal", fails)
+            irqs.assign(LEVEL, 0, TRIGGER, [os.dup(fd)])
+        irqs.level(LEVEL, 0, False)
+        irqs.level(LEVEL, 0, True)
+        assert rung(fd) == 1
+
+
 def test_mask_and_unmask_signal_their_eventfds_on_a_change_only(irqs: Interrupts) -> None:
     with eventfds(2) as (masked, unmasked):
         irqs.assign(PLAIN, 0, MASK, [os.dup(masked)])

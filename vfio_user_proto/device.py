@@ -7,7 +7,10 @@ from typing import Protocol
 
 from vfio_user_proto.messages import (
     DeviceState,
+    IoeventfdFlags,
     IoFdType,
+    IoregionfdSubRegion,
+    IoregionFlags,
     IrqInfoFlags,
     IrqSetFlags,
     MigrationFlags,
@@ -45,6 +48,20 @@ def fd_fields(entry: SubRegion) -> tuple[str, ...]:
 def descriptors_of(entry: SubRegion) -> tuple[int, ...]:
     """The numbers of the descriptors that a sub-region uses, among those that came with the reply."""
     return tuple(getattr(entry, name) for name in fd_fields(entry))
+
+
+def match_of(entry: SubRegion) -> int | None:
+    """The one value that an ioeventfd counts; None where it counts all."""
+    if isinstance(entry, IoregionfdSubRegion) or not entry.flags & IoeventfdFlags.DATAMATCH:
+        return None
+    return entry.datamatch
+
+
+def in_ports(entry: SubRegion) -> bool:
+    """Whether the sub-region is in the I/O port space."""
+    if isinstance(entry, IoregionfdSubRegion):
+        return bool(entry.flags & IoregionFlags.PIO)
+    return bool(entry.flags & IoeventfdFlags.PIO)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The client's side of the interrupts: which eventfd is signalled when, what is masked, what is pending."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -79,13 +80,17 @@ class Interrupts:
             if 0 < self._sets[index] < start + len(fds):
                 raise OSError(errno.EINVAL, "beyond the vectors that are enabled")
             self._sets[index] = self._sets[index] or start + len(fds)
-        for number, (vector, fd) in enumerate(zip(self._vectors[index][start:], fds, strict=False), start):
+        pairs = list(zip(self._vectors[index][start:], fds, strict=False))
+        for vector, fd in pairs:
             before = vector.events.pop(action, None)
             if before is not None:
                 os.close(before)
             if fd is not None:
                 vector.events[action] = fd
-                if vector.asserted and action == TRIGGER:
+        # They are ours by now: an eventfd that cannot be signalled is no reason to refuse them.
+        for number, (vector, fd) in enumerate(pairs, start):
+            if fd is not None and vector.asserted and action == TRIGGER:
+                with contextlib.suppress(OSError):
                     self.trigger(index, number)
 
     def disable(self, index: int) -> None:

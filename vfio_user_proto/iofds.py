@@ -176,13 +176,15 @@ class IoFdRegion:
 
     def _record(self, number: int, entry: Doorbell | Window, fds: Sequence[int]) -> SubRegion:
         if isinstance(entry, Window):
-            posted = IoregionFlags.POSTED_WRITES if entry.posted else IoregionFlags(0)
+            kind = IoregionFlags.POSTED_WRITES if entry.posted else IoregionFlags(0)
+            if entry.ports:
+                kind |= IoregionFlags.PIO
             return IoregionfdSubRegion(
                 offset=entry.offset,
                 size=entry.size,
                 fd_index=len(fds) - 1,
                 type=IoFdType.IOREGIONFD,
-                flags=posted | IoregionFlags.PIO if entry.ports else posted,
+                flags=kind,
                 user_data=number,
             )
         flags = IoeventfdFlags(0) if entry.match is None else IoeventfdFlags.DATAMATCH

@@ -141,6 +141,8 @@ def size_of(region: int) -> Fact:
 
 
 def _first(what: str, choose: Callable[[Facts], list[int]]) -> Callable[[Facts], int]:
+    """The first of what there is; ``what`` is told where there is nothing."""
+
     def read(facts: Facts) -> int:
         found = choose(facts)
         if not found:
@@ -160,6 +162,7 @@ def _scratch(part: Callable[[Scratch], int]) -> Callable[[Facts], int]:
 
 
 def _flag(what: str, test: Callable[[Facts], bool]) -> Callable[[Facts], int]:
+    """1 where the test holds; ``what`` is told where it does not."""
     return _first(what, lambda facts: [1] if test(facts) else [])
 
 
@@ -167,9 +170,9 @@ SCRATCH_REGION = Fact("scratch region", _scratch(lambda scratch: scratch.region)
 SCRATCH = Fact("scratch offset", _scratch(lambda scratch: scratch.offset))
 SCRATCH_KEEPS = Fact(
     "scratch bytes that keep what is written",
-    _first(
+    _flag(
         "no scratch bytes keep what is written",
-        lambda facts: [1] if facts.profile.scratch and facts.profile.scratch.keeps else [],
+        lambda facts: facts.profile.scratch is not None and facts.profile.scratch.keeps,
     ),
 )
 NO_DMA = "the profile does not say how to make the device do DMA"

@@ -19,11 +19,10 @@ from vfio_user_conformance.session import NotReached, Session
 from vfio_user_conformance.steps import Step
 from vfio_user_conformance.words import plural, shown
 from vfio_user_proto import eventfds, wire
-from vfio_user_proto.device import descriptors_of
+from vfio_user_proto.device import descriptors_of, match_of
 from vfio_user_proto.drafts.ioregionfd import IoregionfdCmd, IoregionfdCommand, IoregionfdResp, SizeResp
 from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
-    IoeventfdFlags,
     IoregionfdSubRegion,
     IoregionFlags,
     ShadowIoeventfdSubRegion,
@@ -78,9 +77,7 @@ def places(seen: Received, facts: Facts) -> list[Place]:
 
 def is_for(region: int, entry: SubRegion, bell: Doorbell) -> bool:
     """Whether a record is the one of a doorbell of the profile."""
-    matched = not isinstance(entry, IoregionfdSubRegion) and bool(entry.flags & IoeventfdFlags.DATAMATCH)
-    match = entry.datamatch if matched and not isinstance(entry, IoregionfdSubRegion) else None
-    return (region, entry.offset, match) == (bell.region, bell.offset, bell.match)
+    return (region, entry.offset, match_of(entry)) == (bell.region, bell.offset, bell.match)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Final, Protocol
 
 from vfio_user_proto import unix
 from vfio_user_proto.closing import Closing
-from vfio_user_proto.device import IoFds, descriptors_of, shadow_of
+from vfio_user_proto.device import IoFds, descriptors_of, match_of, shadow_of
 from vfio_user_proto.errors import TransportError
 from vfio_user_proto.kvm.ioregion import SIZES, IoregionSocket
 from vfio_user_proto.kvm.kick import Kick, Shadow
-from vfio_user_proto.kvm.records import check, match_of, why_unusable
+from vfio_user_proto.kvm.records import check, why_unusable
 from vfio_user_proto.messages import IoregionfdSubRegion, IoregionFlags, SubRegion
 
 NO_IO_FDS: Final = IoFds((), ())
@@ -99,7 +99,12 @@ class _Registers:
     posted: bool
     socket: IoregionSocket
 
+    def takes(self, offset: int, size: int) -> bool:
+        """Whether a store goes there."""
+        return self.covers(offset, size) or (not self.size and offset == self.start and size in SIZES)
+
     def covers(self, offset: int, size: int) -> bool:
+        """Whether an access lies inside."""
         return size in SIZES and self.start <= offset and offset + size <= self.start + self.size
 
 
@@ -168,7 +173,7 @@ class GuestBus(Closing):
                 doorbell.ring(data)
                 return
         for each in window.registers:
-            if each.covers(offset, len(data)) or (not each.size and offset == each.start and len(data) in SIZES):
+            if each.takes(offset, len(data)):
                 each.socket.write(each.user_data, offset - each.start, data, posted=each.posted)
                 return
         with self._lock:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from vfio_user_proto.device import shadow_of
+from vfio_user_proto.device import match_of, shadow_of
 from vfio_user_proto.errors import KvmError
 from vfio_user_proto.kvm.api import Vm
 from vfio_user_proto.kvm.bus import Space
-from vfio_user_proto.kvm.records import match_of
 from vfio_user_proto.messages import IoregionfdSubRegion, IoregionFlags, SubRegion
 
 

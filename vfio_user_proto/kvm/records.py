@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Final
 
 from vfio_user_proto import unix
-from vfio_user_proto.device import IoFds, shadow_of
+from vfio_user_proto.device import IoFds, in_ports, match_of, shadow_of
 from vfio_user_proto.errors import RemoteProtocolError
 from vfio_user_proto.messages import IoeventfdFlags, IoregionfdSubRegion, IoregionFlags, SubRegion
 
@@ -14,20 +14,6 @@ _KNOWN: Final = IoeventfdFlags.DATAMATCH | IoeventfdFlags.PIO
 _KNOWN_OF_IOREGION: Final = IoregionFlags.PIO | IoregionFlags.POSTED_WRITES
 # Each record is compared with each other one, and KVM has room for no more devices on its buses (NR_IOBUS_DEVS).
 MOST: Final = 1000
-
-
-def match_of(entry: SubRegion) -> int | None:
-    """The one value that an ioeventfd counts; None where it counts all."""
-    if isinstance(entry, IoregionfdSubRegion) or not entry.flags & IoeventfdFlags.DATAMATCH:
-        return None
-    return entry.datamatch
-
-
-def in_ports(entry: SubRegion) -> bool:
-    """Whether the sub-region is in the I/O port space."""
-    if isinstance(entry, IoregionfdSubRegion):
-        return bool(entry.flags & IoregionFlags.PIO)
-    return bool(entry.flags & IoeventfdFlags.PIO)
 
 
 def why_unusable(entry: SubRegion) -> str:

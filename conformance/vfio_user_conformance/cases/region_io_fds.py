@@ -22,12 +22,11 @@ from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Script, exchange
 from vfio_user_conformance.words import plural
-from vfio_user_proto.device import descriptors_of, shadow_of
+from vfio_user_proto.device import descriptors_of, in_ports, shadow_of
 from vfio_user_proto.devices.pci import BAR5, CONFIG
 from vfio_user_proto.messages import (
     DeviceGetRegionIoFdsReply,
     DeviceGetRegionIoFdsRequest,
-    IoeventfdFlags,
     IoFdType,
     IoregionfdSubRegion,
     IoregionFlags,
@@ -162,9 +161,8 @@ def second_attempt(facts: Facts) -> Generator[Exchange, Seen, None]:
 def port_problem(ports: bool, seen: Received) -> str:
     """Every record says of the space that it is in what the region's BAR says."""
     for each in records(seen):
-        flag = IoregionFlags.PIO if isinstance(each, IoregionfdSubRegion) else IoeventfdFlags.PIO
-        if bool(each.flags & flag) != ports:
-            return f"the record at {each.offset:#x} is {'' if each.flags & flag else 'not '}in the I/O port space"
+        if in_ports(each) != ports:
+            return f"the record at {each.offset:#x} is {'not ' if ports else ''}in the I/O port space"
     return ""
 
 
