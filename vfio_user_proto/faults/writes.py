@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from vfio_user_proto import wire
 from vfio_user_proto.events import CommandReceived
 from vfio_user_proto.faults.kit import (
     Fault,
@@ -13,6 +14,8 @@ from vfio_user_proto.faults.kit import (
     hang,
     instead,
     method,
+    outgoing,
+    payload,
     refuse,
     respond,
     rewritten,
@@ -44,6 +47,20 @@ def _inside(request: Any) -> bool:
 
 def _one_byte(offset: int, request: RegionWriteRequest) -> bool:
     return request.region == CONFIG and request.offset == offset and request.count == 1
+
+
+def _of_registers(request: RegionWriteRequest) -> bool:
+    """Those that no driver writes: vendor and device."""
+    return request.region == CONFIG and request.offset < 4
+
+
+def _as_if_done(data: bytes, answers: CommandReceived) -> bytes:
+    """The fields of a write that was done follow the refusal of such a register."""
+    request = answers.message.payload
+    if not isinstance(request, RegionWriteRequest) or not _of_registers(request):
+        return data
+    done = RegionWriteReply(offset=request.offset, region=request.region, count=request.count)
+    return payload(data, wire.encode_record(done))
 
 
 def _believed(self: Any, event: CommandReceived, fds: list[int]) -> Answer:
@@ -150,6 +167,12 @@ FAULTS: tuple[Fault, ...] = (
         "config-write-past-a-capability-crash",
         "What begins in a capability ends in it: 12 bytes from the fifth of an MSI-X capability on overrun a copy of it.",
         responder=crash("region_write", lambda r: (r.region, r.offset, r.count) == (CONFIG, 0x44, 12)),
+    ),
+    Fault(
+        "refused-write-with-payload",
+        "The reply is made before the device refuses the write, and sent with the refusal (libvfio-user efd091b).",
+        responder=refuse("region_write", errno.EINVAL, _of_registers),
+        outgoing=outgoing(_as_if_done, Command.REGION_WRITE, error=True),
     ),
     Fault(
         "limit-not-included",

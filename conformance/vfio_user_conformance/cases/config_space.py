@@ -5,7 +5,7 @@ from collections.abc import Generator
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_access import CONFIG, read
 from vfio_user_conformance.cases.region_write import put
-from vfio_user_conformance.expect import ANYTHING, Reply
+from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply
 from vfio_user_conformance.facts import Facts, size_of
 from vfio_user_conformance.peer import HungUp, Received, Seen
 from vfio_user_conformance.steps import Afresh, Exchange, exchange
@@ -16,6 +16,9 @@ FIRST, MOST = 0x34, 48
 # As many bytes as an MSI-X capability, and as an MSI capability of the largest form.
 LENGTHS = (12, 24)
 INSIDE = 4
+# What every device has in front of them.
+HEADER = 64
+EITHER = Either(Reply(), ErrorReply())
 
 
 def across(facts: Facts) -> Generator[Exchange, Seen, None]:
@@ -34,6 +37,13 @@ def across(facts: Facts) -> Generator[Exchange, Seen, None]:
         place = head[1]
 
 
+def written_back(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Each 4 bytes of the header, as they were read."""
+    for place in range(0, HEADER, 4):
+        data = _data((yield exchange(read(CONFIG, place, 4), Reply())))
+        yield exchange(put(CONFIG, place, data), EITHER)
+
+
 def _data(seen: Seen) -> bytes:
     assert isinstance(seen, Received), "the expectation held"
     assert isinstance(seen.message.payload, RegionReadReply)
@@ -41,6 +51,17 @@ def _data(seen: Seen) -> bytes:
 
 
 CASES = [
+    Case(
+        ident="config-space/header-written-back",
+        requirement="header.error-reply-empty",
+        stimulus="read each 4 bytes of the 64 that the configuration space begins with, and write them back",
+        expect="each is read; written, or refused with a header alone",
+        script=written_back,
+        needs=(size_of(CONFIG),),
+        hazards=frozenset({"write"}),
+        catches=("refused-write-with-payload",),
+        note="No driver writes the first of them: what refuses them is the device, not the check of the range.",
+    ),
     Case(
         ident="config-space/across-a-capability",
         requirement="security.validate",
