@@ -131,9 +131,12 @@ class _Haunted(IoFdRegion):
 
     former: tuple[int, ...] = ()
 
+    def given(self) -> list[int]:
+        """Our ends of what is given to a client."""
+        raise NotImplementedError
+
     def renew(self) -> None:
-        ours = [*self._eventfds.values(), *([self._ours.fileno()] if self._has_window else [])]
-        self.former += tuple(os.dup(fd) for fd in ours)
+        self.former += tuple(os.dup(fd) for fd in self.given())
         if self._has_window:
             os.dup(self._theirs.fileno())  # so that a client which lets go of it makes no end
         super().renew()
@@ -142,6 +145,16 @@ class _Haunted(IoFdRegion):
         for fd in self.former:
             host.watch(fd, die)
         super().attach(host)
+
+
+class _HauntedByKicks(_Haunted):
+    def given(self) -> list[int]:
+        return [*self._eventfds.values()]
+
+
+class _HauntedByCommands(_Haunted):
+    def given(self) -> list[int]:
+        return [self._ours.fileno()] if self._has_window else []
 
 
 def _matches_all(self: Any, offset: int, data: bytes) -> bool:
@@ -260,7 +273,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "kick-of-the-former-client-crash",
         "Descriptors of a former client call what is gone.",
-        responder=_acting(_Haunted),
+        responder=_acting(_HauntedByKicks),
     ),
     Fault(
         "shadow-memory-not-read",
@@ -302,7 +315,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "ioregionfd-of-the-former-client-crash",
         "An ioregionfd of a former client calls what is gone.",
-        responder=_acting(_Haunted),
+        responder=_acting(_HauntedByCommands),
     ),
     Fault("ioregionfd-shut-down-crash", "A socket has no end.", responder=_dies_of_packet(lambda packet: not packet)),
     Fault(

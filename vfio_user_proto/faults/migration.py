@@ -1,6 +1,7 @@
 """Faults of features: migration states and migration data."""
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from vfio_user_proto import wire
@@ -68,14 +69,20 @@ def _longer_way(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Ans
     return right("device_feature", self, request, fds)
 
 
-def _any_data(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-    try:
-        return right("device_feature", self, request, fds)
-    except OSError:
-        if self.device.state != S.RESUMING or wanted_state(request) != S.STOP:
-            raise
-        self.device.state = S.STOP
-        return request, ()
+def _taken(wrong: Callable[[str], bool]) -> type[Responder]:
+    """Leaves RESUMING for STOP though the data are wrong, where ``wrong`` says so of the problem."""
+
+    def feature(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
+        resuming, problem = self.device.state == S.RESUMING, self.features.migration._loading._problem
+        try:
+            return right("device_feature", self, request, fds)
+        except OSError:
+            if not resuming or wanted_state(request) != S.STOP or not wrong(problem):
+                raise
+            self.device.state = S.STOP
+            return request, ()
+
+    return method("device_feature", feature)
 
 
 class _Doomed(Responder):
@@ -221,8 +228,8 @@ FAULTS: tuple[Fault, ...] = (
         "The way from STOP_COPY to PRE_COPY is taken.",
         responder=method("device_feature", _longer_way),
     ),
-    Fault("mig-state-any-data-taken", "Nobody looks at data.", responder=method("device_feature", _any_data)),
-    Fault("mig-state-incomplete-taken", "The end is not missed.", responder=method("device_feature", _any_data)),
+    Fault("mig-state-any-data-taken", "Nobody looks at data.", responder=_taken(lambda told: "incomplete" not in told)),
+    Fault("mig-state-incomplete-taken", "The end is not missed.", responder=_taken(lambda told: "incomplete" in told)),
     Fault("mig-state-error-kept-by-reset", "Nothing leads out of ERROR.", responder=_Doomed),
     Fault(
         "mig-data-read-anywhere",

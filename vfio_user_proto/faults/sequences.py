@@ -36,7 +36,6 @@ GET, SET = DeviceFeatureFlags.GET, DeviceFeatureFlags.SET
 F, S = DeviceFeature, DeviceState
 _ASSIGN = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
 _DISABLE = IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER
-_REFUSED = OSError(errno.EINVAL, "a fault")
 
 
 class _Remembering(Responder):
@@ -100,7 +99,7 @@ class _StartsAgain(Responder):
 class _StaleLog(_Remembering):
     def device_feature(self, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
         if asks_for(F.DMA_LOGGING_REPORT, GET)(request) and self.memory.get("unmaps"):
-            raise _REFUSED
+            raise OSError(errno.EINVAL, "a fault")
         return super().device_feature(request, fds)
 
     def dma_unmap(self, request: DmaUnmapRequest, fds: list[int]) -> Answer:
@@ -252,7 +251,7 @@ class _DisablesEnabled(_Remembering):
         enabled = self.memory.setdefault("enabled", set())
         if request.flags == _DISABLE and not request.count:
             if request.index not in enabled:
-                raise _REFUSED
+                raise OSError(errno.EINVAL, "a fault")
             enabled.remove(request.index)
         elif fds:
             enabled.add(request.index)
@@ -278,7 +277,7 @@ class _TriggersAtFirst(_Remembering):
             self.times(f"taken {request.index}")
         triggers = request.flags & IrqSetFlags.ACTION_TRIGGER and request.flags != _ASSIGN and request.count
         if triggers and self.memory.get(f"taken {request.index}"):
-            raise _REFUSED
+            raise OSError(errno.EINVAL, "a fault")
         return super().device_set_irqs(request, fds)
 
 
