@@ -15,7 +15,7 @@ import pytest
 from serving import Client, Serving, eventfds, rung
 
 from vfio_user_proto import unix
-from vfio_user_proto.device import Device, Host
+from vfio_user_proto.device import Description, Device, Host, Region
 from vfio_user_proto.devices import testdev
 from vfio_user_proto.devices.minimal import MinimalDevice
 from vfio_user_proto.messages import (
@@ -87,6 +87,22 @@ def test_reply_with_a_descriptor_that_the_device_has_closed_is_refused_and_logge
     assert told.getMessage().startswith(
         "VFIO_USER_DEVICE_GET_REGION_INFO reply cannot be sent: sending failed: Bad file"
     )
+
+
+def test_description_that_has_no_room_in_a_reply_is_refused_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Endless(MinimalDevice):
+        def __init__(self) -> None:
+            super().__init__()
+            self.description = Description({0: Region(1 << 64)})
+
+    with Serving(Endless) as serving:
+        client = serving.client()
+        request = DeviceGetRegionInfoRequest(argsz=4096)
+        assert client.refused(Command.DEVICE_GET_REGION_INFO, request) == errno.EIO
+    [told] = caplog.records
+    assert told.getMessage() == "the device failed at VFIO_USER_DEVICE_GET_REGION_INFO command"
+    assert told.exc_info is not None
+    assert "DeviceGetRegionInfoReply.size at byte 16: 18446744073709551616 does not fit" in str(told.exc_info[1])
 
 
 @contextlib.contextmanager

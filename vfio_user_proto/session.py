@@ -14,7 +14,7 @@ from vfio_user_proto.capabilities import Capabilities
 from vfio_user_proto.channel import Channel
 from vfio_user_proto.connection import Connection
 from vfio_user_proto.device import Device
-from vfio_user_proto.errors import RemoteProtocolError
+from vfio_user_proto.errors import EncodeError, RemoteProtocolError
 from vfio_user_proto.events import CommandReceived, Event, Outgoing, ReplyReceived
 from vfio_user_proto.interrupts import Interrupts
 from vfio_user_proto.loop import READABLE, Loop, Watch
@@ -224,7 +224,10 @@ class Session:
         if self._main.closed:
             return
         answer = self._connection
-        reply = answer.error(event, refused) if refused else answer.reply(event, payload, fds=sending)
+        try:
+            reply = answer.error(event, refused) if refused else answer.reply(event, payload, fds=sending)
+        except EncodeError as problem:  # the device is described by numbers that have no room
+            reply = answer.error(event, _errno(problem, event.message.name))
         if self._options.outgoing is not None:
             whole = reply or Outgoing(())  # b"" where the command wants no reply
             self._send(self._main, whole.data, whole.fds, event)

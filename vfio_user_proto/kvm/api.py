@@ -87,7 +87,7 @@ class Memory(Mapping):
         try:
             os.ftruncate(self.fd, size)
             super().__init__(self.fd, size)
-        except OSError:
+        except (OSError, ValueError):
             os.close(self.fd)
             raise
 
