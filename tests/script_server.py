@@ -1,5 +1,6 @@
 """A server in a few lines, wrong in one way, as a program of its own."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -27,4 +28,4 @@ def script(folder: Path, fault: str = "pass", after: str = "pass") -> str:
     """The command of a server that answers everything with what it was sent, wrong in one way."""
     path = folder / "server.py"
     path.write_text(SERVER.replace("{fault}", fault).replace("{after}", after))
-    return f"{sys.executable} -S -E {path} {{socket}}"
+    return shlex.join([sys.executable, "-S", "-E", str(path), "{socket}"])

@@ -1,5 +1,6 @@
 # `vfio-user bench`: what it prints and writes, which servers it takes, and its exit status.
 import json
+import shlex
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_a_server_that_runs_is_measured(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_server_is_started(capsys: pytest.CaptureFixture[str]) -> None:
-    command = f"{sys.executable} -m vfio_user_proto serve --device doorbell --socket-path {{socket}}"
+    command = f"{shlex.quote(sys.executable)} -m vfio_user_proto serve --device doorbell --socket-path {{socket}}"
     assert main([*QUICK, "--spawn", command]) == 0
     assert "shadow ioeventfd" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_it_serves_until_a_signal_and_the_file_can_be_read_meanwhile(tmp_path: P
 
 
 def test_a_server_of_a_path_and_one_that_is_started(tmp_path: Path) -> None:
-    server = f"{sys.executable} -m vfio_user_proto serve --socket-path {{socket}} --device minimal"
+    server = f"{shlex.quote(sys.executable)} -m vfio_user_proto serve --socket-path {{socket}} --device minimal"
     with proxy(tmp_path, "--spawn", server) as process, Client.connect(tmp_path / "socket") as client:
         assert client.irq_info(2).count == 1
         (started,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

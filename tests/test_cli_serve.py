@@ -1,6 +1,7 @@
 # "vfio-user" itself and "vfio-user serve": conventions of backend programs, exit statuses, one sentence per mistake.
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -241,7 +242,7 @@ finally:
 
 def test_reader_that_goes_away_is_no_error() -> None:
     end = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m vfio_user_proto --help | true"], capture_output=True, text=True, check=False
+        ["sh", "-c", f"{shlex.join(VFIO_USER)} --help | true"], capture_output=True, text=True, check=False
     )
     assert end.stderr == ""
 

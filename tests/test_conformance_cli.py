@@ -204,8 +204,9 @@ def test_libvfio_user_is_known_in_full() -> None:
 def stopping(folder: Path, signal: str) -> list[str]:
     """A run whose target sends it the signal, when it is started for the fourth time: once for the survey, then for cases."""
     starts = folder / "starts"
-    script = f"""echo start >> {starts}; [ $(wc -l < {starts}) -lt 4 ] || kill -{signal} $PPID
-        exec {shlex.quote(sys.executable)} -m vfio_user_proto serve --socket-path $0"""
+    script = f"""echo start >> "{starts}"; [ $(wc -l < "{starts}") -lt 4 ] || kill -{signal} $PPID
+        exec {shlex.join(VFIO_USER)} serve --socket-path "$0"
+        """
     spawn = f"sh -c {shlex.quote(script)} {{socket}}"
     return ["server", "--select", "device-info", "--spawn", spawn, "--json", str(folder / "report")]
 

@@ -39,7 +39,7 @@ def test_jobs_give_the_same_results_in_the_order_of_the_catalogue(tmp_path: Path
 @pytest.mark.parametrize("respawn", ["case", "death", "never"])
 def test_each_job_starts_its_own_targets(tmp_path: Path, respawn: str) -> None:
     pids = tmp_path / "pids"
-    script = f"echo $$ >> {pids}; exec {SERVE} $0"
+    script = f'echo $$ >> "{pids}"; exec {SERVE} "$0"'
     options = ("--select", "device-info/*", "--respawn", respawn, "--spawn", f"sh -c {shlex.quote(script)} {{socket}}")
 
     done = run(*options, "--jobs", "2")
@@ -73,9 +73,10 @@ def alive(pid: str) -> bool:
 def test_a_run_that_is_stopped_tells_what_it_had_and_leaves_nobody_behind(tmp_path: Path, kill: str) -> None:
     """The fifth target to be started stops the run, or kills the job that started it."""
     pids = tmp_path / "pids"
-    script = f"""echo $$ >> {pids}
-        if [ $(wc -l < {pids}) -ge 5 ] && mkdir {tmp_path}/once; then {kill}; fi
-        exec {SERVE} $0"""
+    script = f"""echo $$ >> "{pids}"
+        if [ $(wc -l < "{pids}") -ge 5 ] && mkdir "{tmp_path}/once"; then {kill}; fi
+        exec {SERVE} "$0"
+        """
     command = f"sh -c {shlex.quote(script)} {{socket}}"
 
     done = run(

@@ -1,5 +1,6 @@
 # Targets: when a program is started anew, and what is told of its end.
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from vfio_user_proto.program import Attached, Started, spawned
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
-LISTENER = f"""{sys.executable} -c '
+LISTENER = f"""{shlex.quote(sys.executable)} -c '
 import socket, sys, signal
 s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()
 print("hello", file=sys.stderr, flush=True)

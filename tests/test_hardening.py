@@ -155,7 +155,8 @@ def test_descriptors_by_the_hundred(victim: Victim, client: Client) -> None:
 def test_client_that_takes_every_descriptor_loses_its_session_and_the_others_keep_theirs(no_leak: None) -> None:
     """A server may have a hundred; what a client sends beyond those is cut off on its way."""
     serve = shlex.join([*VFIO_USER, "serve", "--socket-path"])
-    with launch.spawn(f"sh -c 'ulimit -n 100; exec {serve} {{socket}}'") as process, memfd(PAGE) as memory:
+    limited = shlex.join(["sh", "-c", f'ulimit -n 100; exec {serve} "$0"', "{socket}"])
+    with launch.spawn(limited) as process, memfd(PAGE) as memory:
         victim = Victim(process, clients=2)
         with attacked(victim, growth=LITTLE):
             other, greedy = victim.client(), victim.client()

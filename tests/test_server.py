@@ -176,7 +176,8 @@ def greeted(client: Client) -> bool:
 def test_server_without_descriptors_left_turns_clients_away_and_recovers(no_leak: None, limit: int) -> None:
     """A client takes two: with one limit there is none left to accept it with, with the other none for its session."""
     serve = shlex.join([*VFIO_USER, "serve", "--device", "minimal", "--socket-path"])
-    with launch.spawn(f"sh -c 'ulimit -n {limit}; exec {serve} {{socket}}'") as process:
+    limited = shlex.join(["sh", "-c", f'ulimit -n {limit}; exec {serve} "$0"', "{socket}"])
+    with launch.spawn(limited) as process:
         clients = [Client(process.connect())]
         while greeted(client := Client(process.connect(), None)):
             clients.append(client)

@@ -1,5 +1,6 @@
 # The test device behind libvfio-user: what its samples cannot show, used by our client and judged by the suite.
 import os
+import shlex
 import subprocess
 import sys
 import zlib
@@ -28,9 +29,8 @@ pytestmark = [
     pytest.mark.usefixtures("no_leak"),
     pytest.mark.skipif(not LIBRARY, reason=f"{VARIABLE} does not name a built libvfio-user.so"),
 ]
-COMMAND = (
-    f"{sys.executable} -m vfio_user_conformance.peers.libvfio_user --libvfio-user {LIBRARY} --socket-path {{socket}}"
-)
+PROGRAM = [sys.executable, "-m", "vfio_user_conformance.peers.libvfio_user"]
+COMMAND = shlex.join([*PROGRAM, "--libvfio-user", LIBRARY, "--socket-path", "{socket}"])
 K = 4096
 PART = 1 << 16  # the library takes a payload with one recv(): a larger one would come in pieces, and be refused
 IOVA = 0x100000
