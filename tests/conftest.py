@@ -1,6 +1,7 @@
 # What every test shares: repeatable hypothesis runs, SIGINT that interrupts, and the count of open descriptors.
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,10 @@ settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )
 settings.load_profile("repeatable")
+# Sockets lie in the folders of tests, and theirs have names of some 80 bytes: a folder for them all with a long name leaves no
+# room in the 107 that the path of a socket has, nor in those of multiprocessing's own.
+if len(os.fsencode(tempfile.gettempdir())) > 20:
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
 # In the background of a shell SIGINT is ignored, also by the programs that are started there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

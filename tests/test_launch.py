@@ -169,6 +169,21 @@ def test_process_that_never_listens_is_stopped(no_leak: None) -> None:
     assert not any(exists(int(line)) for line in printed)
 
 
+@pytest.mark.parametrize(("length", "there"), [(81, True), (82, False), (200, False)])
+def test_a_long_name_of_the_folder_for_temporary_files_leaves_room_for_a_socket(
+    no_leak: None, monkeypatch: pytest.MonkeyPatch, length: int, there: bool
+) -> None:
+    """What counts are bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        folder = os.fsdecode(os.fsencode(f"{short}/ö").ljust(length, b"x"))
+        Path(folder).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with launch.spawn(python("s.accept(); s.accept()")) as process:
+            process.connect().close()
+            assert process.path.startswith(f"{folder}/") == there
+        assert not Path(process.path).parent.exists()
+
+
 def test_program_that_does_not_exist_is_explained(no_leak: None) -> None:
     with pytest.raises(TargetError, match=r"no-such-program.*: No such file or directory"):
         launch.spawn("no-such-program {socket}")

@@ -20,6 +20,9 @@ from vfio_user_proto.errors import TargetError, TransportError, UsageError
 
 # Seconds between two attempts to connect: there is no event for "somebody listens now". The end of the process is one.
 _INTERVAL: Final = 0.001
+# What a socket is called, with its folder, in as many bytes as a path to connect to has: unix(7).
+_NAME: Final = "/vfio-user-12345678/socket"
+_LONGEST: Final = 107
 # Seconds that a server which listens gets to accept a connection where others wait for that before.
 ACCEPTING: Final = 10.0
 # How sanitizers, languages and assertions say what they found, from what says most to what says least; of a Python traceback it
@@ -60,7 +63,7 @@ class Process:
         with contextlib.ExitStack() as made:
             try:
                 self._output = made.enter_context(tempfile.TemporaryFile())
-                self._directory = tempfile.mkdtemp(prefix="vfio-user-")
+                self._directory = tempfile.mkdtemp(prefix="vfio-user-", dir=_folder())
                 made.callback(shutil.rmtree, self._directory, ignore_errors=True)
                 made.callback(self._output.close)  # removing takes a descriptor
                 self.path: Final = f"{self._directory}/socket"
@@ -211,6 +214,12 @@ def spawn(command: str, *, timeout: float = 10.0) -> Process:
 def builtin(options: Sequence[str] = (), *, timeout: float = 10.0) -> Process:
     """Start the reference server, ``vfio-user serve`` with ``options``, in a process of its own. Raises TargetError."""
     return _start([sys.executable, "-m", "vfio_user_proto", "serve", "--socket-path", "{socket}", *options], timeout)
+
+
+def _folder() -> str:
+    """Where sockets are made: the folder for temporary files, or /tmp where that has too long a name for the path of one."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder + _NAME)) <= _LONGEST else "/tmp"  # noqa: S108 (mkdtemp makes one of its own)
 
 
 def _start(words: Sequence[str], timeout: float) -> Process:
