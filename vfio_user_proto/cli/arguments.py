@@ -16,6 +16,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **keywords)
         self.set_defaults(parser=self)
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End when what --help and --version print has gone out: after the end nobody sees that it cannot."""
+        sys.stdout.flush()
+        super().exit(status, message)
+
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
