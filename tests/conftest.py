@@ -19,8 +19,9 @@ settings.load_profile("repeatable")
 # room in the 107 that the path of a socket has, nor in those of multiprocessing's own.
 if len(os.fsencode(tempfile.gettempdir())) > 20:
     os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
-# What a program prints waits in a buffer for its end, as with most users: some mistakes show only then.
-os.environ.pop("PYTHONUNBUFFERED", None)
+# What a program prints waits in a buffer for its end, as with most users: some mistakes show only then. And it has no colours.
+for name in ("PYTHONUNBUFFERED", "FORCE_COLOR", "PYTHON_COLORS"):
+    os.environ.pop(name, None)
 # In the background of a shell SIGINT is ignored, also by the programs that are started there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
