@@ -26,8 +26,15 @@ Place = tuple[type, str]
 PLACES: Final[tuple[Place, ...]] = tuple(
     (kind, name) for kind in _KINDS for name, value in vars(kind).items() if isinstance(value, FunctionType)
 )
-# What every class has of its own.
-_OWN: Final = frozenset(vars(type("Own", (), {})))
+
+
+class _Own:
+    """A class that adds nothing: some of what every class has of its own comes with a statement, and with annotations."""
+
+    nothing: None
+
+
+_OWN: Final = frozenset(vars(_Own))
 
 
 def replaced(fault: Fault) -> frozenset[Place] | None:
