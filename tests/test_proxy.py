@@ -1,4 +1,5 @@
 # The proxy: whole sessions go by, and what cannot be connected or passed ends one connection.
+import errno
 import os
 import socket
 import struct
@@ -140,6 +141,30 @@ def test_who_is_told_may_fail_and_no_descriptor_stays() -> None:
     proxy.close()
     client.close()
     server.close()
+
+
+@pytest.mark.parametrize("problem", [errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
+def test_a_kernel_without_memory_turns_a_client_away_and_does_not_end_it(tmp_path: Path, problem: int) -> None:
+    class Short(socket.socket):
+        short = True
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            if self.short:
+                self.short = False
+                raise OSError(problem, os.strerror(problem))
+            return super().accept()
+
+    told: list[str] = []
+    proxy = Proxy(lambda: unix.pair()[0], lambda _: None, told.append)
+    with Short(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(tmp_path / "proxy"))
+        listener.listen()
+        proxy.listen(listener)
+        client.connect(str(tmp_path / "proxy"))
+        proxy.run(once=True)
+        assert client.recv(1) == b""
+    proxy.close()
+    assert told == [f"a client was turned away: {os.strerror(problem)}"]
 
 
 def test_a_listener_that_gives_no_client_ends_it() -> None:

@@ -9,8 +9,8 @@ from typing import Final
 from vfio_user_proto import unix
 from vfio_user_proto.closing import Closing
 
-# What ``accept`` fails with where the process, or the machine, has no descriptor left.
-NO_ROOM: Final = (errno.EMFILE, errno.ENFILE)
+# What ``accept`` fails with where the process, or the machine, has no descriptor, or no memory for one, left.
+NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Spare(Closing):

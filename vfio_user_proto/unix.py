@@ -148,7 +148,7 @@ class Stream:
         with nothing sent, where there are more than ``MAX_FDS`` descriptors, or the kernel does not pass these: one is closed
         (EBADF), too many of this user's are on their way (ETOOMANYREFS), or it has no room to look at them (ENOBUFS).
         """
-        if len(fds) > MAX_FDS:  # the kernel says EINVAL, or ENOBUFS where there are very many
+        if fds and len(fds) > MAX_FDS:  # the kernel says EINVAL, or ENOBUFS where there are very many
             raise DescriptorError(f"sending failed: at most {MAX_FDS} descriptors go with one message, not {len(fds)}")
         flags = _SEND if wait else _SEND_NOW
         try:
