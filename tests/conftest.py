@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from serving import Serving
 
 from vfio_user_proto.specdoc import reader
 
@@ -46,6 +47,13 @@ def no_leak() -> Iterator[None]:
     before = open_descriptors()
     yield
     assert open_descriptors() == before
+
+
+@pytest.fixture
+def serving(no_leak: None) -> Iterator[Serving]:
+    """The reference server with the test device, in a thread of this process."""
+    with Serving() as running:
+        yield running
 
 
 @pytest.fixture

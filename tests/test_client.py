@@ -34,12 +34,6 @@ TRIGGER = IrqSetFlags.ACTION_TRIGGER
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
-@pytest.fixture
-def serving(no_leak: None) -> Iterator[Serving]:
-    with Serving() as running:
-        yield running
-
-
 @pytest.fixture(params=[OFFER, ONE_SOCKET], ids=["twin socket", "one socket"])
 def client(serving: Serving, request: pytest.FixtureRequest) -> Iterator[Client]:
     with Client.connect(serving.path, offer=request.param, timeout=10) as connected:

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ from vfio_user_proto.session import Options
 TRIGGER = IrqSetFlags.ACTION_TRIGGER
 
 pytestmark = pytest.mark.usefixtures("no_leak")
-
-
-@pytest.fixture
-def serving(no_leak: None) -> Iterator[Serving]:
-    with Serving() as running:
-        yield running
 
 
 @pytest.fixture(params=[OFFER, ONE_SOCKET], ids=["twin socket", "one socket"])

@@ -5,7 +5,6 @@ import select
 import shlex
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,12 +34,6 @@ from vfio_user_proto.states import Role
 SCRATCH = testdev.SCRATCH
 INFO = Command.DEVICE_GET_INFO
 SET_EVENTFD = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
-
-
-@pytest.fixture
-def serving(no_leak: None) -> Iterator[Serving]:
-    with Serving() as one:
-        yield one
 
 
 def test_device_keeps_its_state_for_the_next_client(serving: Serving) -> None:

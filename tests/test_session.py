@@ -4,7 +4,6 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 
 import pytest
 from serving import (
@@ -42,12 +41,6 @@ from vfio_user_proto.session import Options
 SCRATCH = testdev.SCRATCH
 INFO = Command.DEVICE_GET_INFO
 SET_EVENTFD = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
-
-
-@pytest.fixture
-def serving(no_leak: None) -> Iterator[Serving]:
-    with Serving() as one:
-        yield one
 
 
 # Sessions

@@ -5,7 +5,6 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 
 import pytest
 from serving import TWIN, Client, Serving, by_message, gone, memfd, start, status
@@ -35,12 +34,6 @@ from vfio_user_proto.states import State
 SCRATCH = testdev.SCRATCH
 INFO = Command.DEVICE_GET_INFO
 SET_EVENTFD = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER
-
-
-@pytest.fixture
-def serving(no_leak: None) -> Iterator[Serving]:
-    with Serving() as one:
-        yield one
 
 
 def quick(**options: object) -> Serving:
