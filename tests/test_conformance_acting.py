@@ -13,7 +13,8 @@ from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, Refill, W
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.profile import Profile
 from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Interrupt, Pattern, Poke, Register
-from vfio_user_conformance.session import NotReached, Session
+from vfio_user_conformance.sending import Send
+from vfio_user_conformance.session import PROPOSAL, NoSession, NotReached, Session
 from vfio_user_proto.messages import RegionReadReply, RegionReadRequest, RegionWriteReply, RegionWriteRequest
 from vfio_user_proto.wire import Message
 
@@ -152,3 +153,46 @@ def test_no_two_pages_of_memory_are_alike_nor_two_memories() -> None:
 
     assert len(set(pages)) == len(pages)
     assert Pages(0x2000, seed=1).background() != MEMORY.background()
+
+
+def test_a_device_is_made_ready_once_on_each_connection() -> None:
+    target = Registers()
+    session = Session(target, Facts(profile=replace(PROFILE, setup=STEPS[2:])), QUICK)
+    ready = (0x1C, b"\1\0\0\0")
+
+    session.connect()
+    session.greet()
+    assert target.writes == [ready]
+    Raise(2, 1).perform(session)
+    assert isinstance(session.observe(), Received)
+    assert target.writes == [ready] * 2
+    session.reconnect()
+    assert target.writes == [ready] * 3
+    session.close()
+    target.close()
+
+
+def test_a_case_that_negotiates_by_itself_has_the_device_made_ready_before_it_acts() -> None:
+    target = Registers()
+    session = Session(target, Facts(profile=replace(PROFILE, setup=(Poke(Register(0, 8, 4), 5),))), QUICK)
+
+    session.connect()
+    session.send((Send(PROPOSAL),))
+    assert isinstance(session.observe(), Received)
+    assert target.writes == []
+    Raise(2, 1).perform(session)
+    assert isinstance(session.observe(), Received)
+    assert target.writes == [(8, b"\5\0\0\0"), (0x1C, b"\1\0\0\0")]
+    session.close()
+    target.close()
+
+
+def test_a_device_that_is_not_made_ready_is_not_judged() -> None:
+    target = Registers(refused=0x1C)
+    session = Session(target, Facts(profile=replace(PROFILE, setup=STEPS[2:])), QUICK)
+
+    session.connect()
+    with pytest.raises(NoSession, match=r"\[\[setup\]\]: VFIO_USER_REGION_WRITE .*EINVAL"):
+        session.greet()
+    session.close()
+    target.close()

@@ -15,11 +15,12 @@ WRITE = f'[[dma]]\noperation = "write"\npattern = "i"\nsteps = [{STEP}]\ncomplet
 READ = f'[[dma]]\noperation = "read"\nsteps = [{STEP}]\ncompletion = {DONE}\nresult = {SHOWN}\n'
 IRQ = "[[irq]]\nindex = 2\nvector = 1\nsteps = [{region = 0, offset = 8, width = 4, value = 9}]\n"
 BELL = "[[doorbell]]\nregion = 4\noffset = 16\nmatch = 7\ncount = {region = 0, offset = 8, width = 4}\n"
+READY = "[[setup]]\nregion = 7\noffset = 4\nwidth = 2\nvalue = 6\n"
 
 
 def test_the_tables_become_registers_and_what_to_write_there(tmp_path: Path) -> None:
     path = tmp_path / "target.toml"
-    path.write_text(WRITE + READ + IRQ + BELL)
+    path.write_text(WRITE + READ + IRQ + BELL + READY)
 
     profile = load(str(path))
 
@@ -30,6 +31,7 @@ def test_the_tables_become_registers_and_what_to_write_there(tmp_path: Path) -> 
     )
     assert profile.irqs == (Interrupt(2, 1, (Poke(Register(0, 8, 4), 9),)),)
     assert profile.doorbells == (Doorbell(4, 16, 7, Register(0, 8, 4), None),)
+    assert profile.setup == (Poke(Register(7, 4, 2), 6),)
 
 
 def test_a_step_is_filled_in_with_the_place_of_the_transfer() -> None:
@@ -113,6 +115,9 @@ def test_a_pattern_that_is_more_than_arithmetic_is_refused(text: str) -> None:
         (WRITE.replace(", value = 1}", "}"), "completion lacks value"),
         (READ.replace("crc32", "md5"), "the algorithm 'md5', which is none of crc32"),
         (READ.replace(SHOWN, "5"), "result is no table"),
+        (READY.replace("value = 6", ""), r"\[\[setup\]\] lacks value"),
+        (READY.replace("6", "0x10000"), "no whole number of 16 bits"),
+        (READY.replace("6", "'{iova}'"), "no whole number of 16 bits"),
         (IRQ.replace("value = 9", 'value = "{iova}"'), "no whole number of 32 bits"),
         (IRQ.replace("index = 2\n", ""), "lacks index"),
         (IRQ + IRQ, "two .* for index 2, vector 1"),

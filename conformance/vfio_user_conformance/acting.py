@@ -13,7 +13,7 @@ from vfio_user_conformance.recipes import ALGORITHMS, Dma, Poke, Register
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Gone, NotReached, Session
 from vfio_user_conformance.words import plural, shown
-from vfio_user_proto.messages import Command, RegionReadReply, RegionReadRequest, RegionWriteRequest
+from vfio_user_proto.messages import Command, RegionReadReply, RegionReadRequest
 
 Operation = Literal["write", "read"]
 
@@ -65,12 +65,10 @@ class Raise:
 
 def _do(session: Session, pokes: Sequence[Poke], iova: int = 0, length: int = 0) -> None:
     try:
-        writes = [
-            RegionWriteRequest(region=each.register.region, offset=each.register.offset, data=each.data(iova, length))
-            for each in pokes
-        ]
+        writes = [each.register.write(each.data(iova, length)) for each in pokes]
     except ValueError as error:
         raise NotApplicable(f"the device takes no such place: {error}") from None
+    session.make_ready()
     for write in writes[:-1]:
         try:
             refused = session.ask(Command.REGION_WRITE, write) is None

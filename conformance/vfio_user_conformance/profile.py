@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_user_conformance import recipes
-from vfio_user_conformance.recipes import Dma, Doorbell, Interrupt, check
+from vfio_user_conformance.recipes import Dma, Doorbell, Interrupt, Poke, check
 from vfio_user_conformance.verdict import FINDINGS, Known, Outcome
 from vfio_user_proto.errors import UsageError
 
@@ -35,12 +35,16 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Profile:
-    """One target file; ``dma`` and ``irqs`` tell how to make the device act, ``doorbells`` where it shows what reached it."""
+    """One target file; ``dma`` and ``irqs`` tell how to make the device act, ``doorbells`` where it shows what reached it.
+
+    ``setup`` is written to it at the beginning of each session, as whoever drives such a device does first.
+    """
 
     name: str = ""
     version: str = ""
     scratch: Scratch | None = None
     allow: frozenset[str] = frozenset()
+    setup: tuple[Poke, ...] = ()
     dma: tuple[Dma, ...] = ()
     irqs: tuple[Interrupt, ...] = ()
     doorbells: tuple[Doorbell, ...] = ()
@@ -74,7 +78,11 @@ def load(source: str) -> Profile:
 
 
 def _profile(content: dict[str, Any]) -> Profile:
-    check(content, "the file", optional=("name", "version", "scratch", "allow", "dma", "irq", "doorbell", "known"))
+    check(
+        content,
+        "the file",
+        optional=("name", "version", "scratch", "allow", "setup", "dma", "irq", "doorbell", "known"),
+    )
     scratch = content.get("scratch")
     if scratch is not None:
         check(scratch, "[scratch]", ("region", "offset", "size"), ("keeps",))
@@ -83,6 +91,7 @@ def _profile(content: dict[str, Any]) -> Profile:
         version=content.get("version", ""),
         scratch=None if scratch is None else Scratch(**scratch),
         allow=allowed(content.get("allow", [])),
+        setup=recipes.setup(content.get("setup", [])),
         dma=recipes.dma(content.get("dma", [])),
         irqs=recipes.irqs(content.get("irq", [])),
         doorbells=recipes.doorbells(content.get("doorbell", [])),

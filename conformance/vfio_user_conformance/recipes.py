@@ -1,4 +1,4 @@
-"""How a device is made to act, and where it shows that: the tables [[dma]], [[irq]] and [[doorbell]] of a target file."""
+"""How a device is made ready, made to act, and shows that: [[setup]], [[dma]], [[irq]] and [[doorbell]] of a target file."""
 
 import ast
 import operator
@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from vfio_user_proto.messages import RegionWriteRequest
 
 # What stands in a step for the transfer's place in client memory.
 IOVA, LENGTH = "{iova}", "{length}"
@@ -33,6 +35,10 @@ class Register:
     region: int
     offset: int
     width: int
+
+    def write(self, data: bytes) -> RegionWriteRequest:
+        """The command that stores ``data`` there."""
+        return RegionWriteRequest(region=self.region, offset=self.offset, data=data)
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,11 @@ def irqs(tables: Any) -> tuple[Interrupt, ...]:
     return found
 
 
+def setup(tables: Any) -> tuple[Poke, ...]:
+    """The tables [[setup]], each of which is one write."""
+    return _pokes("[[setup]]", _tables("[[setup]]", tables), ())
+
+
 def doorbells(tables: Any) -> tuple[Doorbell, ...]:
     """The tables [[doorbell]], at most one for each place and value."""
     found = tuple(_doorbell(each) for each in _tables("[[doorbell]]", tables))
@@ -219,17 +230,20 @@ def _doorbell(table: dict[str, Any]) -> Doorbell:
 
 
 def _steps(name: str, tables: Any, filled: Sequence[str]) -> tuple[Poke, ...]:
-    steps = list[Poke]()
-    for table in _tables(f"steps of {name}", tables):
-        check(table, f"a step of {name}", ("region", "offset", "width", "value"))
-        register = _register(f"a step of {name}", table)
-        value = table["value"]
-        if value not in filled:
-            value = _number(f"a step of {name}", "value", value, 8 * register.width)
-        steps.append(Poke(register, value))
+    steps = _pokes(f"a step of {name}", _tables(f"steps of {name}", tables), filled)
     if not steps:
         raise ValueError(f"{name} has no steps")
-    return tuple(steps)
+    return steps
+
+
+def _pokes(name: str, tables: Sequence[dict[str, Any]], filled: Sequence[str]) -> tuple[Poke, ...]:
+    pokes = list[Poke]()
+    for table in tables:
+        check(table, name, ("region", "offset", "width", "value"))
+        register = _register(name, table)
+        value = table["value"]
+        pokes.append(Poke(register, value if value in filled else _number(name, "value", value, 8 * register.width)))
+    return tuple(pokes)
 
 
 def _register(name: str, table: dict[str, Any]) -> Register:

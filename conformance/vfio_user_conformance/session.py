@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from vfio_user_conformance.descriptors import Descriptor, Handle
 from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import Asked, HungUp, OutOfStep, Peer, Received, Seen, Silence, Timing
+from vfio_user_conformance.recipes import Poke
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.target import Target
 from vfio_user_conformance.words import command_name
@@ -85,6 +86,7 @@ class Session:
         self.commands: list[Commanded] = []
         self.asides: dict[Asked, Received | None] = {}
         self.held: list[Handle] = []  # those that the target did not let go of in time
+        self._setup: tuple[Poke, ...] = ()  # what is still to be written on this connection
         self._peer: Peer | None = None
         self._twin: Peer | None = None
         self._handles: dict[Descriptor, Handle] = {}
@@ -101,11 +103,27 @@ class Session:
     def connect(self) -> None:
         """Make a connection. Raises TargetError."""
         self._peer = Peer(self.target.connect(), self.log, self.timing, self.started)
+        self._setup = self.facts.profile.setup
 
     def greet(self) -> Seen:
-        """Negotiate; returns what came in reply, which is a reply where the session may go on."""
+        """Negotiate; returns what came in reply, which is a reply where the session may go on.
+
+        Then the device is made ready; raises NoSession where it refuses that.
+        """
         self.send((Send(PROPOSAL),))
-        return self.observe()
+        seen = self.observe()
+        if self.negotiated:
+            self.make_ready()
+        return seen
+
+    def make_ready(self) -> None:
+        """Write what the profile tells to the device, once for each connection. Raises NoSession where it refuses that."""
+        todo, self._setup = self._setup, ()
+        for poke in todo:
+            write = Send(poke.register.write(poke.data()))
+            self.send((write,))
+            if not isinstance(seen := self.observe(), Received) or seen.message.is_error:
+                raise NoSession(f"[[setup]]: {write}: {seen}")
 
     def take_twin(self, fd: int) -> None:
         """Expect the target's commands on ``fd`` too, the second socket; a copy of it is used."""

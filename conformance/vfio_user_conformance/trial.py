@@ -197,7 +197,7 @@ class Trial:
             if session.negotiated:
                 session.prove_in_step()
                 return ""
-        except (TargetError, Gone, OutOfStep):
+        except (TargetError, Gone, OutOfStep, NoSession):
             pass
         session.disconnect()
         end = target.ended(self.timing.reply)

@@ -7,6 +7,7 @@ from vfio_user_conformance.answers import (
     RIGHT,
     Answer,
     Asides,
+    Asking,
     Commands,
     LeaveUnanswered,
     NoCommands,
@@ -238,7 +239,7 @@ CASES = [
         expect=(
             WHATEVER,
             Holds(MEMORY, (Piece(3 * PAGE, PAGE),), if_done=True),
-            Holds(OTHER, (Piece(0, PAGE, PAGE),), if_done=True),
+            Asking(Holds(OTHER, (Piece(0, PAGE, PAGE),), if_done=True)),
         ),
         needs=(DMA_WRITE,),
         catches=("dma-runs-on-in-file",),

@@ -3,7 +3,7 @@
 from errno import EFAULT, ENOMEM
 
 from vfio_user_conformance.acting import Completed, Transfer
-from vfio_user_conformance.answers import Answer, Serve
+from vfio_user_conformance.answers import Answer, Asking, Serve
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_messages import (
     MEMORY,
@@ -69,7 +69,7 @@ def right(
         requirement=requirement,
         given=(announced(),),
         stimulus=(Serve(RANGES, answer), step),
-        expect=(reply, *DONE[step.operation]),
+        expect=(reply, *(Asking(each) for each in DONE[step.operation])),
         needs=(DMA_WRITE if step.operation == "write" else DMA_READ,),
         catches=(fault,),
     )
