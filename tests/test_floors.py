@@ -35,7 +35,7 @@ RESERVED = {
     "docutils": ("specdoc", "nobody"),
     "socket": ("unix", "responder"),
     "pytest": ("", "vfio_user_fuzz"),
-    "hypothesis": ("vfio_user_fuzz", "nobody"),
+    "hypothesis": ("", "vfio_user_fuzz"),
 }
 FLOOR["nobody"] = len(FLOORS)
 

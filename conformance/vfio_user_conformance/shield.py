@@ -33,7 +33,8 @@ def noted() -> Iterator[list[int]]:
     """The numbers of the signals that interrupt this process in the block, as they come; they do what they did before, too.
 
     KeyboardInterrupt is lost where it is raised in what the interpreter calls by itself, such as a callback of its garbage
-    collection; the interpreter is silent about that here. In other threads than the main one nothing is noted.
+    collection, as hypothesis has one; the interpreter is silent about that here. In other threads than the main one nothing is
+    noted.
     """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from hypothesis import strategies as st
+
 from vfio_user_conformance.model import dirty, irqs, lifetime, memory, migration, region
-from vfio_user_conformance.model.chance import just, numbers, one_of, several, together, yes_or_no
 from vfio_user_conformance.model.machine import Draws, Machine
 from vfio_user_conformance.model.rule import Move
 from vfio_user_conformance.model.world import SAVING, Mapped, S, World
@@ -15,19 +16,21 @@ draw = DRAWS.add
 PAGE, BASE, MOST_MAPS = 4096, 0x10000, 24
 # Scratch bytes that are used, interrupts of a type, and bytes of one write.
 SCRATCH, MOST_VECTORS, WIDTH = 64, 8, 16
-PAGES, COUNTS, PICKS = numbers(0, 15), numbers(1, 4), numbers(0, 15)
-_bytes, _fills = numbers(0, SCRATCH - 1), numbers(0, 255)
+PAGES, COUNTS, PICKS = st.integers(0, 15), st.integers(1, 4), st.integers(0, 15)
+_bytes, _fills = st.integers(0, SCRATCH - 1), st.integers(0, 255)
 # The interrupt type that has most interrupts comes first, and often.
-_types, _starts = one_of(0, 0, 0, 1, 2, 3, 4), numbers(0, MOST_VECTORS - 1)
-_sizes = one_of(0, 0, 0, 1, 64, 5000)
+_types, _starts = st.sampled_from((0, 0, 0, 1, 2, 3, 4)), st.integers(0, MOST_VECTORS - 1)
+_sizes = st.sampled_from((0, 0, 0, 1, 64, 5000))
 # STOP and RUNNING are where most ways lead through.
-_offered = one_of(S.STOP, S.STOP, S.RUNNING, S.RUNNING, S.STOP_COPY, S.RESUMING, S.PRE_COPY)
-_seldom = one_of(False, False, False, True)
+_offered = st.sampled_from((S.STOP, S.STOP, S.RUNNING, S.RUNNING, S.STOP_COPY, S.RESUMING, S.PRE_COPY))
+_seldom = st.sampled_from((False, False, False, True))
 
 # Client memory.
 
 
-@draw(memory.MAP, page=PAGES, pages=COUNTS, access=one_of(3, 1, 2), behind=numbers(-1, 2), silent=_seldom)
+@draw(
+    memory.MAP, page=PAGES, pages=COUNTS, access=st.sampled_from((3, 1, 2)), behind=st.integers(-1, 2), silent=_seldom
+)
 def map_(machine: Machine, page: int, pages: int, access: int, behind: int, silent: bool) -> Iterator[Move]:
     if len(machine.world.maps) < min(MOST_MAPS, machine.facts.capabilities.max_dma_maps - 1):
         offset = max(behind, 0) * page_of(machine)
@@ -45,7 +48,7 @@ def unmap_range(machine: Machine, page: int, pages: int) -> Iterator[Move]:
     yield memory.Unmap(*pages_at(machine, page, pages))
 
 
-@draw(memory.MISMATCH, when=lambda world: world.maps, pick=PICKS, last=yes_or_no, seldom=True)
+@draw(memory.MISMATCH, when=lambda world: world.maps, pick=PICKS, last=st.booleans(), seldom=True)
 def unmap_part(machine: Machine, pick: int, last: bool) -> Iterator[Move]:
     found = _mapping(machine, pick)
     if found.size > page_of(machine):
@@ -71,7 +74,7 @@ def pages_at(machine: Machine, page: int, pages: int) -> tuple[int, int]:
 # Regions.
 
 
-@draw(region.WRITE, at=_bytes, count=numbers(1, WIDTH), fill=_fills, silent=_seldom)
+@draw(region.WRITE, at=_bytes, count=st.integers(1, WIDTH), fill=_fills, silent=_seldom)
 def write(machine: Machine, at: int, count: int, fill: int, silent: bool) -> Iterator[Move]:
     at, count = _inside(machine, at, count)
     yield region.Write(at, count, fill, silent)
@@ -79,8 +82,8 @@ def write(machine: Machine, at: int, count: int, fill: int, silent: bool) -> Ite
 
 @draw(
     region.SEVERAL,
-    places=several(numbers(0, SCRATCH - 8), 1, 3),
-    count=numbers(1, 8),
+    places=st.lists(st.integers(0, SCRATCH - 8), min_size=1, max_size=3),
+    count=st.integers(1, 8),
     fill=_fills,
 )
 def write_several(machine: Machine, places: list[int], count: int, fill: int) -> Iterator[Move]:
@@ -88,12 +91,12 @@ def write_several(machine: Machine, places: list[int], count: int, fill: int) ->
     yield region.WriteSeveral(tuple(at for at, _ in inside), inside[0][1], fill)
 
 
-@draw(region.READ, at=_bytes, count=one_of(SCRATCH, SCRATCH, WIDTH, 4, 1))
+@draw(region.READ, at=_bytes, count=st.sampled_from((SCRATCH, SCRATCH, WIDTH, 4, 1)))
 def read(machine: Machine, at: int, count: int) -> Iterator[Move]:
     yield region.Read(*_inside(machine, at, count))
 
 
-@draw(region.INFO, kind=numbers(0, 2), pick=PICKS)
+@draw(region.INFO, kind=st.integers(0, 2), pick=PICKS)
 def ask(machine: Machine, kind: int, pick: int) -> Iterator[Move]:
     known = ([0], sorted(machine.facts.regions), sorted(machine.facts.irqs))[kind]
     if known:
@@ -126,7 +129,7 @@ def disable(machine: Machine, pick: int) -> Iterator[Move]:
     yield irqs.Disable(_vectors(machine, pick, 0, 1)[0])
 
 
-@draw(irqs.MASKING, when=lambda world: world.vectors, pick=_types, start=_starts, count=COUNTS, on=yes_or_no)
+@draw(irqs.MASKING, when=lambda world: world.vectors, pick=_types, start=_starts, count=COUNTS, on=st.booleans())
 def mask(machine: Machine, pick: int, start: int, count: int, on: bool) -> Iterator[Move]:
     index, start, count = _vectors(machine, pick, start, count)
     if machine.facts.irqs[index].flags & IrqInfoFlags.MASKABLE:
@@ -153,7 +156,7 @@ def raise_all(machine: Machine, pick: int, count: int) -> Iterator[Move]:
     irqs.RAISE,
     when=lambda world: world.vectors,
     pick=PICKS,
-    values=several(numbers(0, 1), 1, 4),
+    values=st.lists(st.integers(0, 1), min_size=1, max_size=4),
 )
 def raise_some(machine: Machine, pick: int, values: list[int]) -> Iterator[Move]:
     index, start, count = _used(machine, pick, len(values))
@@ -190,13 +193,13 @@ def _vectors(machine: Machine, pick: int, start: int, count: int) -> tuple[int, 
 @draw(
     migration.UNSUPPORTED,
     when=lambda world: world.state not in (None, S.ERROR),
-    wanted=one_of(S.RUNNING_P2P, S.PRE_COPY_P2P, 8),
+    wanted=st.sampled_from((S.RUNNING_P2P, S.PRE_COPY_P2P, 8)),
     seldom=True,
 )
 @draw(
     migration.ERROR_SET,
     when=lambda world: world.state not in (None, S.ERROR),
-    wanted=just(S.ERROR),
+    wanted=st.just(S.ERROR),
     seldom=True,
 )
 def set_state(machine: Machine, wanted: int) -> Iterator[Move]:
@@ -230,7 +233,7 @@ def write_data(machine: Machine, size: int) -> Iterator[Move]:
     yield migration.WriteData(size)
 
 
-@draw(migration.DATA_READ, when=lambda world: world.state is S.RUNNING, pre_copy=yes_or_no)
+@draw(migration.DATA_READ, when=lambda world: world.state is S.RUNNING, pre_copy=st.booleans())
 def save(machine: Machine, pre_copy: bool) -> Iterator[Move]:
     for state in (S.PRE_COPY, S.STOP_COPY) if pre_copy and machine.facts.pre_copy else (S.STOP_COPY,):
         yield migration.SetState(state)
@@ -238,7 +241,9 @@ def save(machine: Machine, pre_copy: bool) -> Iterator[Move]:
     yield migration.SetState(S.RUNNING)
 
 
-@draw(migration.DATA_WRITE, when=lambda world: world.state is S.RUNNING and world.saved, fill=_fills, anew=yes_or_no)
+@draw(
+    migration.DATA_WRITE, when=lambda world: world.state is S.RUNNING and world.saved, fill=_fills, anew=st.booleans()
+)
 def load(machine: Machine, fill: int, anew: bool) -> Iterator[Move]:
     """What was saved, or what is saved now and differs from it."""
     if anew and machine.can(region.WRITE):
@@ -256,7 +261,7 @@ def load(machine: Machine, fill: int, anew: bool) -> Iterator[Move]:
 @draw(
     migration.BAD_DATA,
     when=lambda world: world.state is S.RUNNING,
-    size=one_of(2, 64, 5000),
+    size=st.sampled_from((2, 64, 5000)),
     seldom=True,
 )
 def load_part(machine: Machine, size: int) -> Iterator[Move]:
@@ -273,7 +278,7 @@ def load_part(machine: Machine, size: int) -> Iterator[Move]:
 # The log of writes.
 
 
-@draw(dirty.START, shift=numbers(0, 3), ranges=several(together(PAGES, COUNTS), 0, 2))
+@draw(dirty.START, shift=st.integers(0, 3), ranges=st.lists(st.tuples(PAGES, COUNTS), max_size=2))
 def start_log(machine: Machine, shift: int, ranges: list[tuple[int, int]]) -> Iterator[Move]:
     flat = [number for page, pages in ranges for number in pages_at(machine, page, pages)]
     yield dirty.StartLog(page_of(machine) << shift, tuple(flat))
@@ -284,7 +289,7 @@ def stop_log(machine: Machine) -> Iterator[Move]:
     yield dirty.StopLog()
 
 
-@draw(dirty.REPORT, when=lambda world: world.maps, pick=PICKS, skip=numbers(0, 3), shift=numbers(0, 2))
+@draw(dirty.REPORT, when=lambda world: world.maps, pick=PICKS, skip=st.integers(0, 3), shift=st.integers(0, 2))
 def report(machine: Machine, pick: int, skip: int, shift: int) -> Iterator[Move]:
     found = _mapping(machine, pick)
     skipped = min(skip * page_of(machine), found.size - page_of(machine))
@@ -295,7 +300,7 @@ def report(machine: Machine, pick: int, skip: int, shift: int) -> Iterator[Move]
 
 
 @draw(lifetime.RESET, seldom=True, silent=_seldom)
-@draw(lifetime.RECOVERS, when=lambda world: world.state is S.ERROR, silent=just(False))
+@draw(lifetime.RECOVERS, when=lambda world: world.state is S.ERROR, silent=st.just(False))
 def reset(machine: Machine, silent: bool) -> Iterator[Move]:
     yield lifetime.Reset(silent)
 

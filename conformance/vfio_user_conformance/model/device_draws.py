@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from hypothesis import strategies as st
+
 from vfio_user_conformance.model import device, dirty, doorbells, irqs, memory
-from vfio_user_conformance.model.chance import numbers, one_of, several, yes_or_no
 from vfio_user_conformance.model.client_draws import COUNTS, PAGE, PAGES, PICKS, page_of, pages_at
 from vfio_user_conformance.model.machine import Draws, Machine
 from vfio_user_conformance.model.rule import Move
@@ -12,7 +13,7 @@ from vfio_user_proto.messages import DmaMapFlags
 
 DRAWS = Draws()
 draw = DRAWS.add
-_skips, _lengths = numbers(0, 4 * PAGE - 1), one_of(1, 100, 5000)
+_skips, _lengths = st.integers(0, 4 * PAGE - 1), st.sampled_from((1, 100, 5000))
 
 # Transfers of the device.
 
@@ -51,7 +52,7 @@ def device_writes(machine: Machine, pick: int, skip: int, count: int) -> Iterato
     yield device.DeviceWrites(*_inside_of(_writeable(machine.world), pick, skip, count))
 
 
-@draw(device.READS, when=_runs, pick=PICKS, skip=_skips, count=_lengths, page=PAGES, again=yes_or_no)
+@draw(device.READS, when=_runs, pick=PICKS, skip=_skips, count=_lengths, page=PAGES, again=st.booleans())
 def device_reads(machine: Machine, pick: int, skip: int, count: int, page: int, again: bool) -> Iterator[Move]:
     """Once, or before and after it writes there."""
     if not _readable(machine.world):
@@ -97,9 +98,9 @@ def device_writes_then_outside(
     dirty.SCOPE,
     when=_writeable,
     pick=PICKS,
-    places=several(_skips, 1, 2),
+    places=st.lists(_skips, min_size=1, max_size=2),
     page=PAGES,
-    more=yes_or_no,
+    more=st.booleans(),
 )
 def log_writes(machine: Machine, pick: int, places: list[int], page: int, more: bool) -> Iterator[Move]:
     there = _writeable(machine.world)
@@ -139,7 +140,7 @@ def ask_io_fds(machine: Machine, pick: int) -> Iterator[Move]:
     yield doorbells.AskIoFds(there[pick % len(there)])
 
 
-@draw(doorbells.KICK, when=_kickable, pick=numbers(0, 63))
+@draw(doorbells.KICK, when=_kickable, pick=st.integers(0, 63))
 def kick(machine: Machine, pick: int) -> Iterator[Move]:
     there = _kickable(machine.world)
     yield doorbells.Kick(*there[pick % len(there)])

@@ -6,12 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from tempfile import TemporaryDirectory
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, configuration
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.model import client_draws, device_draws
 from vfio_user_conformance.model.again import again
 from vfio_user_conformance.model.catalogue import RULES, SUBJECTS, name_of, script_of
-from vfio_user_conformance.model.chance import Chance
 from vfio_user_conformance.model.machine import Lost, Machine, obstacle
 from vfio_user_conformance.model.rule import Move
 from vfio_user_conformance.model.shorten import shortest
@@ -23,11 +28,21 @@ from vfio_user_proto.errors import TargetError
 
 # Seconds that making one finding short may take, and that a reply may take meanwhile.
 SHORTENING, HASTE = 20.0, 1.0
+# From its tenth sequence on hypothesis would try variations of earlier ones; it is asked for a few new ones at a time.
+_FRESH = 9
+_SETTINGS = hypothesis.settings(
+    database=None,
+    deadline=None,
+    max_examples=_FRESH,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    verbosity=Verbosity.quiet,
+)
 _DRAWS = (*client_draws.DRAWS, *device_draws.DRAWS)
 
 
-class _Over(Exception):
-    """The budget is used up."""
+class _Over(BaseException):
+    """The budget is used up; no Exception, so that it ends hypothesis as an interrupt does."""
 
 
 @dataclass
@@ -49,7 +64,7 @@ class Run:
     moves: Counter[str] = field(default_factory=Counter)
     turns: Counter[str] = field(default_factory=Counter)
     interrupts: Collection[int] = ()
-    _sequences: int = 0
+    _rounds: int = 0
     _new: Found | None = None
     _found: dict[Key, Result] = field(default_factory=dict)
     _end: float = math.inf
@@ -65,8 +80,9 @@ class Run:
         """Explore until the budget is used up, the target is lost, or an interrupt comes."""
         try:
             self.bench.survey()
-            while not self._over():
-                self._explore()
+            with _without_files():
+                while not self._over():
+                    self._explore()
         except Lost as lost:
             if not self.turns:
                 raise TargetError(str(lost)) from None
@@ -93,11 +109,19 @@ class Run:
         return time.monotonic() >= self._end or (self.steps is not None and self.moves.total() >= self.steps)
 
     def _explore(self) -> None:
-        """Do one sequence; where it finds something new, make that short."""
-        self._sequences += 1
-        chance = Chance(f"{self.seed}/{self._sequences}")
-        with contextlib.suppress(_Over, Found):
-            Machine(self._begin, self._step).run(chance, _DRAWS, SUBJECTS, self.turns.copy())
+        """Do what chance draws until the budget is used up or something new is found, and make that short."""
+        self._rounds += 1
+        tried = self.turns.copy()  # as it is now: what may be drawn must not change while hypothesis is at work
+
+        @hypothesis.seed(self.seed * 1000 + self._rounds)
+        @_SETTINGS
+        @hypothesis.given(st.data())
+        def sequence(data: st.DataObject) -> None:
+            Machine(self._begin, self._step).run(data, _DRAWS, SUBJECTS, tried)
+
+        # Hypothesis may find the end that it is brought to inconsistent, and say so in place of what brought it there.
+        with contextlib.suppress(_Over, Found, Flaky):
+            sequence()
         if self._new is not None:
             self._keep(self._new)
             if self.wanted in ("", self._new.key.ident):
@@ -166,3 +190,14 @@ class Run:
 
 
 _GRAVITY = (Outcome.INFO, Outcome.DEVIATION, Outcome.FAIL, Outcome.DESYNC, Outcome.HANG, Outcome.CRASH)
+
+
+@contextlib.contextmanager
+def _without_files() -> Iterator[None]:
+    """What hypothesis writes goes where it is removed again."""
+    with TemporaryDirectory(prefix="vfio-user-") as folder:
+        configuration.set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            configuration.set_hypothesis_home_dir(None)

@@ -1,4 +1,4 @@
-"""What is drawn when: draws bound to the rules that they try, and the machine that chooses among them."""
+"""What is drawn when: draws bound to the rules that they try, and the machine that lets hypothesis choose among them."""
 
 import contextlib
 from collections import Counter
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from hypothesis import strategies as st
+
 from vfio_user_conformance.driver import Bench
 from vfio_user_conformance.facts import Facts, NotApplicable
-from vfio_user_conformance.model.chance import Chance, Source
 from vfio_user_conformance.model.rule import Move, Rule
 from vfio_user_conformance.model.trial import Trial
 from vfio_user_conformance.model.world import World
@@ -22,8 +23,8 @@ LENGTH = 40
 _OFTEN, _WANTED = 4, 8
 
 
-class Lost(Exception):
-    """There is no target any more."""
+class Lost(BaseException):
+    """There is no target any more; no Exception, so that hypothesis does not take it for a finding."""
 
 
 @contextlib.contextmanager
@@ -60,7 +61,7 @@ class Draw:
     rule: Rule
     when: Callable[[World], Any]
     seldom: bool
-    values: dict[str, Source]
+    values: dict[str, st.SearchStrategy[Any]]
 
 
 class Draws(list[Draw]):
@@ -72,7 +73,7 @@ class Draws(list[Draw]):
         *,
         when: Callable[[World], Any] = lambda world: True,
         seldom: bool = False,
-        **values: Source,
+        **values: st.SearchStrategy[Any],
     ) -> Callable[[Moves], Moves]:
         """A decorator of a function that is drawn: it gets the machine and values, and yields moves."""
 
@@ -106,7 +107,7 @@ class Machine:
 
     def run(
         self,
-        chance: Chance,
+        data: st.DataObject,
         draws: Sequence[Draw],
         subjects: Sequence[Collection[Rule]],
         tried: Counter[str],
@@ -119,16 +120,18 @@ class Machine:
         pairs = [one | other for one, other in combinations(filter(None, there), 2)]
         untried = {each.rule for each in draws if each.when(World()) and not tried[each.rule.ident]}
         try:
-            about = chance.pick([set[Rule]().union(*there), *pairs, *(each for each in pairs if each & untried)])
-            for _ in range(1 + chance.below(LENGTH)):
+            about = data.draw(
+                st.sampled_from([set[Rule]().union(*there), *pairs, *(each for each in pairs if each & untried)])
+            )
+            for _ in range(data.draw(st.integers(0, LENGTH))):
                 weighed = [
                     each
                     for each in draws
                     if each.rule in about and each.when(self.world)
                     for _ in range(_weight(each, tried))
                 ]
-                chosen = chance.pick(weighed)
-                for move in chosen.moves(self, **{name: draw(chance) for name, draw in chosen.values.items()}):
+                chosen = data.draw(st.sampled_from(weighed))
+                for move in chosen.moves(self, **{name: data.draw(value) for name, value in chosen.values.items()}):
                     self._step(move)
                     with _noticing():
                         self._trial.do(move)

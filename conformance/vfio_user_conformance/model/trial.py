@@ -33,8 +33,11 @@ class Key(NamedTuple):
     outcome: Outcome
 
 
-class Found(Exception):
-    """A rule was broken. ``moves`` is the sequence that did it, on a fresh target."""
+class Found(BaseException):
+    """A rule was broken. ``moves`` is the sequence that did it, on a fresh target.
+
+    No Exception, so that it ends hypothesis, which draws the moves, at once.
+    """
 
     def __init__(self, result: Result, moves: Sequence[Move]) -> None:
         self.result, self.moves = result, tuple(moves)
