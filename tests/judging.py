@@ -74,6 +74,7 @@ class Threaded:
         self._serving, self.connections, self._end = serving, connections, end
         self._threads: list[threading.Thread] = []
         self.at_the_end: Callable[[], object] = lambda: None  # what it does when a client has left
+        self.doing = ""  # what it is said to be doing
         self.left = threading.Event()  # that is done, and the socket still open
 
     def renew(self) -> bool:
@@ -122,6 +123,9 @@ class Threaded:
 
     def report(self) -> str:
         return ""
+
+    def activity(self) -> str:
+        return self.doing
 
     def stderr(self) -> str:
         return "what it printed"

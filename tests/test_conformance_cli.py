@@ -73,6 +73,21 @@ def test_evidence_is_done_again(tmp_path: Path) -> None:
     assert (fixed.returncode, fixed.stdout) == (0, f"{file}: fixed: pass ({other})\n" * 2)
 
 
+def test_a_file_that_cannot_be_done_again_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
+    run("server", *FEW, *WRONG, "--evidence", str(tmp_path))
+    file, gone = str(tmp_path / "dma-unmap.released.jsonl"), str(tmp_path / "gone")
+
+    wrong, fixed = run("replay", gone, file, *WRONG), run("replay", os.devnull, file, gone)
+    lost = run("replay", file, gone, "--socket", "/nowhere/socket")
+
+    assert (wrong.returncode, wrong.stdout.startswith(f"{file}: still fail: ")) == (1, True)
+    assert wrong.stderr == f"vfio-user: {gone}: No such file or directory\n"
+    assert (fixed.returncode, fixed.stdout.startswith(f"{file}: fixed: pass ")) == (2, True)
+    assert [line.split(": ")[1] for line in fixed.stderr.splitlines()] == [os.devnull, gone]
+    assert (lost.returncode, lost.stdout) == (3, "")
+    assert lost.stderr.startswith(f"vfio-user: {file}: /nowhere/socket: No such file or directory\n")
+
+
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
@@ -92,6 +107,7 @@ def test_evidence_is_done_again(tmp_path: Path) -> None:
         (("server", "--spawn", "/bin/false {socket}"), 3, "exit status 1"),
         (("server", "--spawn", "/nowhere/prog {socket}"), 3, "No such file"),
         (("server", "--socket", "/nowhere/socket"), 3, "/nowhere/socket: No such file"),
+        (("replay", "x", "--fault", "unmap-keeps"), 2, "did you mean unmap-keeps-descriptor?"),
         (("replay", "/nowhere/file"), 2, "/nowhere/file: No such file"),
         (("replay", os.devnull), 2, f"vfio-user: {os.devnull}: this is no evidence, "),
         (("list", "quux"), 2, "no case matches 'quux'"),

@@ -2,7 +2,7 @@
 import threading
 
 import pytest
-from judging import Threaded, bench, case, plain, refusal, run, to_map
+from judging import Serving, Threaded, bench, case, plain, refusal, run, to_map
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, Reply
@@ -13,6 +13,7 @@ from vfio_user_conformance.verdict import Outcome
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest
 from vfio_user_proto.program import End
+from vfio_user_proto.wire import Message
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -157,3 +158,66 @@ def test_after_many_hangs_in_a_row_no_further_case_is_tried() -> None:
     assert [each.outcome for each in results] == [Outcome.HANG] * 8 + [Outcome.NOT_REACHED] * 2
     assert made.unreachable == "8 cases in a row got no answer"
     made.target.close()
+
+
+def deaf_after_a_map() -> Serving:
+    """A server that never answers again on a connection where it was told of memory."""
+    deaf = threading.Event()
+
+    def serve(message: Message) -> bytes | None:
+        if message.header.command == Command.VERSION:
+            deaf.clear()
+        if message.header.command == Command.DMA_MAP:
+            deaf.set()
+        return b"" if deaf.is_set() else plain(message)
+
+    return serve
+
+
+def test_after_many_hangs_in_one_section_the_others_are_tried() -> None:
+    """The target still answers a query, so it is what these cases do that it has no answer to."""
+    made = bench(deaf_after_a_map())
+    made.timing = Timing(reply=0.01, patience=0.01)
+    results = [made.run(case()) for _ in range(10)]
+    other = made.run(Case(ident="y/z", requirement="dma-map.overlap", stimulus=QUERY, expect=Reply()))
+    made.target.close()
+
+    assert [each.outcome for each in results] == [Outcome.HANG] * 8 + [Outcome.NOT_REACHED] * 2
+    assert results[-1].reason == "8 cases of its section in a row got no answer"
+    assert (other.outcome, made.unreachable) == (Outcome.PASS, "")
+
+
+def test_a_hang_tells_what_the_program_is_doing() -> None:
+    made = bench(deaf_after_a_map())
+    assert isinstance(made.target, Threaded)
+    made.target.doing = "sleeps in futex"
+    result = made.run(case())
+    made.target.close()
+
+    assert (result.outcome, result.reason) == (
+        Outcome.HANG,
+        "VFIO_USER_DMA_MAP got no answer within 0.3 s; the program sleeps in futex",
+    )
+
+
+def test_what_any_session_is_the_end_of_is_told_once() -> None:
+    made = bench()
+    ends = iter(
+        [
+            "exit status 1 (Sanitizer: here)",
+            "exit status 0 (Sanitizer: here)",
+            "exit status 1 (Sanitizer: here)",
+            "abort",
+        ]
+    )
+    made.target.done = lambda: End(next(ends), crashed=True)  # type: ignore[method-assign]
+    made.survey()
+    first, second, third = made.run(case()), made.run(case()), made.run(case(expect=Reply()))
+    made.target.close()
+
+    assert (first.outcome, first.broken) == (Outcome.CRASH, "security.validate")
+    assert first.reason == (
+        "exit status 0 (Sanitizer: here) when it is left or stopped, after every session; told only here"
+    )
+    assert second.outcome is Outcome.PASS
+    assert (third.outcome, third.reason) == (Outcome.CRASH, "it was refused with EINVAL; abort, soon afterwards")

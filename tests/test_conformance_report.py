@@ -1,6 +1,7 @@
 # Reports: the contract for programs, valid XML, a stream of test points, a comment for a pull request, five lines for people.
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from reports import NASTY, REPORT, RESULTS
 
 from vfio_user_conformance.report import json as plain
 from vfio_user_conformance.report import junit, markdown, tap, text
-from vfio_user_conformance.verdict import Outcome, Report, Result
+from vfio_user_conformance.verdict import Explored, Outcome, Report, Result
 
 LOST = Report("t", "", False, RESULTS[:1], 0.5, "the target was lost")
 
@@ -106,6 +107,63 @@ def test_text_tells_the_worst_first_and_what_is_wrong_in_one_way_once() -> None:
         "",
     ]
     assert lines[-1] == "not conforming: 5 findings"
+
+
+def test_text_tells_first_the_case_that_tests_just_what_is_wrong() -> None:
+    cut = Result("stream/cut", "stream.cut-message", "", "must", Outcome.FAIL, "held", broken="dma-unmap.released")
+    own = Result("dma-unmap/released", "dma-unmap.released", "", "must", Outcome.FAIL, "held after the reply")
+    lines = text.render(Report("t", "", False, (cut, own), 0.0)).splitlines()
+
+    titles = [line for line in lines if line.startswith("fail ")]
+    assert titles == ["fail dma-unmap/released: held after the reply", "fail stream/cut: held"]
+
+
+def test_text_tells_a_hang_once_whatever_was_tested_and_names_some_of_the_cases() -> None:
+    hangs = [found(f"a/{number}", Outcome.HANG, "asleep", "header.echo") for number in range(15)]
+    hangs += [found("b/c", Outcome.HANG, "asleep"), found("b/d", Outcome.NOT_REACHED, "8 in a row", "header.echo")]
+    hangs += [found("b/e", Outcome.NOT_REACHED, "8 in a row")]
+    lines = text.render(Report("t", "", False, tuple(hangs), 0.0)).splitlines()
+
+    assert [line for line in lines if line.startswith(("hang ", "not-reached "))] == [
+        "hang a/0: asleep",
+        "not-reached b/d: 8 in a row",
+    ]
+    names = ", ".join(f"a/{number}" for number in range(1, 13))
+    assert [line for line in lines if line.startswith("  so too")] == [
+        f"  so too    {names}, and 3 more",
+        "  so too    b/e",
+    ]
+    start = lines.index("what was not kept, the worst first:")
+    assert lines[start + 1 : start + 4] == [
+        "  must      header.echo: 15 hang",
+        "  must      dma-map.overlap: 1 hang",
+        "",
+    ]
+
+
+def test_text_notes_what_the_document_is_silent_about() -> None:
+    usual = Result("a/b", "header.undefined-flags", "", "info", Outcome.INFO, "")
+    odd = Result("a/c", "header.undefined-flags", "", "info", Outcome.INFO, "it was carried out, not refused")
+    lines = text.render(Report("t", "", False, (usual, odd), 0.0)).splitlines()
+
+    assert lines[2:5] == ["info a/c: it was carried out, not refused", "  the document is silent about this", ""]
+    assert lines[-1] == "conforming"
+
+
+def test_text_counts_rules_and_those_that_chance_did_not_come_to() -> None:
+    """They are not-applicable in the other reports, which tell the reason."""
+    rules = (
+        found("dma-map/a", Outcome.PASS, ""),
+        found("dma-map/b", Outcome.NOT_APPLICABLE, "this run did not come to it"),
+        found("dma-map/c", Outcome.NOT_APPLICABLE, "no region"),
+        found("dma-map/d", Outcome.NOT_APPLICABLE, "this run did not come to it"),
+    )
+    explored = Explored({}, ("dma-map/b", "dma-map/d"))
+    told = Report("t", "", False, rules, 0.0, explored=explored)
+    all_missed = replace(told, results=(rules[1], rules[3]))
+
+    assert told.totals == "4 rules in 0.0 s: 1 pass, 1 not-applicable, 2 not come to"
+    assert all_missed.totals == "2 rules in 0.0 s: 2 not come to"
 
 
 @pytest.mark.parametrize("level", ["info", "should"])

@@ -14,7 +14,7 @@ PACKAGES = {
 # From the ground up. A package stands for all its modules, which may see each other, unless they are named themselves; but
 # no module sees itself by way of others, be it for types alone.
 FLOORS = """\
-    errors model closing
+    errors model closing activity obituary
     messages drafts
     wire specdoc
     events states craft capabilities loop regioncaps eventfds

@@ -183,3 +183,37 @@ def test_every_message_is_printed_with_trace() -> None:
     lines = [json.loads(line) for line in run("--trace").stderr.splitlines()]
     assert [line["from"] for line in lines[:2]] == ["client", "server"]
     assert any(line["fds"] for line in lines)
+
+
+def test_what_was_refused_is_told() -> None:
+    program = (
+        "import sys; from vfio_user_proto.client import Client; from vfio_user_proto.errors import ErrorReply\n"
+        "with Client.connect(sys.argv[1]) as client:\n"
+        "    for number in range(7):\n"
+        "        try: client.region_read(number + 90, 0, 4)\n"
+        "        except ErrorReply: pass\n"
+    )
+    done = run("--spawn", python(program))
+
+    lines = done.stderr.splitlines()
+    assert [
+        line.startswith("vfio-user: refused with EINVAL for VFIO_USER_REGION_READ command, id ") for line in lines
+    ] == [
+        *[True] * 5,
+        False,
+    ]
+    assert "region 90" in lines[0]
+    assert lines[5] == "vfio-user: refused were 2 more"
+
+
+def test_a_client_whose_version_is_refused_gets_no_verdict() -> None:
+    """It could do nothing else, so nothing was judged."""
+    program = (
+        "import sys; from vfio_user_proto import unix; from vfio_user_proto.craft import craft; from vfio_user_proto.messages "
+        "import VersionRequest; stream = unix.connect(sys.argv[1]); "
+        "stream.write(memoryview(craft(1, VersionRequest(version_minor=1, version_data=b'{}'))), []); stream.read(99)"
+    )
+    done = run("--spawn", python(program))
+
+    assert done.stdout.splitlines()[-1] == "no verdict: VFIO_USER_VERSION was refused"
+    assert done.returncode == 3

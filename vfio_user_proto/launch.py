@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import select
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from vfio_user_proto import unix
+from vfio_user_proto import activity, obituary, unix
 from vfio_user_proto.errors import TargetError, TransportError, UsageError
 
 # Seconds between two attempts to connect: there is no event for "somebody listens now". The end of the process is one.
@@ -23,23 +22,12 @@ _INTERVAL: Final = 0.001
 # What a socket is called, with its folder, in as many bytes as a path to connect to has: unix(7).
 _NAME: Final = "/vfio-user-12345678/socket"
 _LONGEST: Final = 107
+# Seconds between two looks at whether a sanitizer has ended its report.
+_WRITING: Final = 0.01
+# Seconds from there to its end; some are told to go on.
+_DYING: Final = 0.2
 # Seconds that a server which listens gets to accept a connection where others wait for that before.
 ACCEPTING: Final = 10.0
-# How sanitizers, languages and assertions say what they found, from what says most to what says least; of a Python traceback it
-# is the last line. The words before each are in every such report, and quickly looked for.
-_REPORTS: Final = tuple(
-    (words, re.compile(pattern, re.MULTILINE))
-    for words, pattern in (
-        ("SUMMARY: ", r"^SUMMARY: (\w+Sanitizer: .*)"),
-        (": runtime error: ", r"(\S+:\d+:\d+: runtime error: .*)"),
-        ("panicked at ", r"(panicked at .*)"),
-        ("Traceback (", r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)"),
-        ("Sanitizer: ", r"ERROR: (\w+Sanitizer: [\w-]+)"),
-        ("ThreadSanitizer: ", r"WARNING: (ThreadSanitizer: [\w -]+)"),
-        ("Assertion ", r"(\S+:\d+: .*Assertion .* failed)"),
-        ("Assertion failed: ", r"^(Assertion failed: .*)"),
-    )
-)
 
 
 class Running(Protocol):
@@ -144,9 +132,20 @@ class Process:
         return f"{text} ({report})" if report else text
 
     def report(self) -> str:
-        """What a sanitizer, or a panic, printed so far, in the line that says most; "" where there is none."""
-        printed = self.stderr()
-        return next((found[1] for words, each in _REPORTS if words in printed and (found := each.search(printed))), "")
+        """What a sanitizer, or a panic, has said so far, as ``obituary.report`` has it."""
+        return obituary.report(self.stderr())
+
+    def activity(self) -> str:
+        """What it does at this moment, as ``activity.of_group`` says it; "" where it has ended."""
+        return "" if self.wait(0) else activity.of_group(self.pid)
+
+    def wait_report(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds for a sanitizer that has begun a report to end it, and the process with it."""
+        end = time.monotonic() + timeout
+        while obituary.writing(self.stderr()) and time.monotonic() < end and not self.wait(_WRITING):
+            pass
+        if obituary.dying(self.stderr()):
+            self.wait(_DYING)
 
     def crashed(self) -> bool:
         """Whether a signal ended it that it did not get from ``stop``, or a sanitizer, or a panic, reported something."""
@@ -154,9 +153,13 @@ class Process:
         return (status < 0 and -status not in self._stopped_by) or bool(self.report())
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End the whole process group, with SIGTERM and after ``timeout`` seconds SIGKILL; reap it and remove its directory."""
+        """End the whole process group, with SIGTERM and after ``timeout`` seconds SIGKILL; reap it and remove its directory.
+
+        One that is about to say what it dies of is left to say so.
+        """
         if self.stopped:
             return
+        self.wait_report(timeout)
         if self._first is not None:
             self._first.close()
         for number, seconds in ((signal.SIGTERM, 0), (signal.SIGKILL, timeout)):

@@ -6,8 +6,7 @@ from typing import Final, NamedTuple, Protocol
 from vfio_user_proto import launch, unix
 from vfio_user_proto.errors import TargetError
 
-# A program that has printed the first line of such a report ends soon, and what it prints last says most.
-_DYING: Final = "AddressSanitizer"
+# Seconds that a program which has begun to say what it dies of gets for that.
 _LAST_WORDS: Final = 5.0
 
 
@@ -16,6 +15,11 @@ class End(NamedTuple):
 
     how: str
     crashed: bool
+
+    @property
+    def cause(self) -> str:
+        """What stands in ``how`` of a report, which a stop may give another exit status; ``how`` where there is none."""
+        return self.how.partition(" (")[2] or self.how
 
 
 class Program(Protocol):
@@ -35,6 +39,9 @@ class Program(Protocol):
 
     def report(self) -> str:
         """What a sanitizer or a panic said, in a line; "" where there is none."""
+
+    def activity(self) -> str:
+        """What it does at this moment, such as "is busy" or "sleeps in futex"; "" where it has ended, or is not ours."""
 
     def stderr(self) -> str:
         """What it has printed since it started."""
@@ -64,6 +71,9 @@ class Attached:
         return None
 
     def report(self) -> str:
+        return ""
+
+    def activity(self) -> str:
         return ""
 
     def stderr(self) -> str:
@@ -100,9 +110,11 @@ class Started:
 
     def report(self) -> str:
         process = self._started
-        if _DYING in process.report():
-            process.wait(_LAST_WORDS)
+        process.wait_report(_LAST_WORDS)
         return process.report()
+
+    def activity(self) -> str:
+        return "" if self._process is None else self._process.activity()
 
     def stderr(self) -> str:
         return self._started.stderr()

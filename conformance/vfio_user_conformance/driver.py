@@ -16,7 +16,7 @@ from vfio_user_conformance.words import listed
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import VersionRequest
 
-# So many hangs in a row, and no further case is tried.
+# So many hangs in a row, and no further case of that section is tried; none at all where nothing is answered any more.
 _PATIENCE = 8
 # So many times in a row a target did not close when we said that we send no more: it does not look at that.
 _DEAF = 3
@@ -28,7 +28,8 @@ class Bench:
 
     ``scenes`` are what ``attempt`` leaves for ``settle``, the oldest first. ``dead`` is a target whose crash was told, and
     that nobody starts again. Where a program does not start beside another (``crowded``), no scene is kept: its case is one of
-    ``again``, to be run from the beginning.
+    ``again``, to be run from the beginning. ``mortal`` tells of what a target dies after any session, even one that only asked
+    what it is; ``mourned`` whether a case has told that.
     """
 
     target: Target
@@ -40,7 +41,11 @@ class Bench:
     again: list[Case] = field(default_factory=list)
     crowded: bool = False
     dead: bool = False
+    mortal: str = ""
+    mourned: bool = False
     _hangs: int = 0
+    _given_up: set[str] = field(default_factory=set)
+    _hopeless: bool = False
     _deaf: int = 0
 
     def survey(self) -> None:
@@ -56,8 +61,10 @@ class Bench:
         except (NoSession, OutOfStep, Unanswered, Gone) as error:
             self.facts.incomplete = str(error) or "the connection was closed"
         finally:
+            session.leave()
             session.close()
-            self.target.done()
+            end = self.target.done()
+            self.mortal = "" if end is None else end.cause
 
     def _greeted(self, session: Session) -> Seen:
         try:
@@ -123,8 +130,10 @@ class Bench:
         blocked = case.hazards - self.allow
         if blocked:
             return result_of(case, Outcome.REFUSED_SAFETY, f"needs --allow {','.join(sorted(blocked))}")
-        if self._hangs >= _PATIENCE:
+        if self._hopeless:
             return result_of(case, Outcome.NOT_REACHED, self.unreachable)
+        if _section(case.ident) in self._given_up:
+            return result_of(case, Outcome.NOT_REACHED, f"{_PATIENCE} cases of its section in a row got no answer")
         if (result := inapplicable(case, self.facts)) is not None:  # nothing is started for it
             return result
         try:
@@ -159,11 +168,30 @@ class Bench:
         return result
 
     def _counted(self, result: Result) -> Result:
-        """The result; of many hangs in a row the last one ends the run."""
+        """The result; of many hangs in a row the last one ends the section, or the run."""
         self._hangs = self._hangs + 1 if result.outcome is Outcome.HANG else 0
         if self._hangs >= _PATIENCE:
-            self.unreachable = f"{_PATIENCE} cases in a row got no answer"
+            self._hangs = 0
+            self._given_up.add(_section(result.ident))
+            if not self._answers():
+                self._hopeless, self.unreachable = True, f"{_PATIENCE} cases in a row got no answer"
         return result
+
+    def _answers(self) -> bool:
+        """Whether the target, afresh where that can be had, answers a query that nothing went before."""
+        session = Session(self.target, self.facts, self.timing)
+        try:
+            self.target.renew()
+            session.connect()
+            session.greet()
+            if session.negotiated:
+                session.prove_in_step()
+            return session.negotiated
+        except (TargetError, OutOfStep, Unanswered, Gone):
+            return False
+        finally:
+            session.close()
+            self.target.done()
 
     def _replaced(self) -> bool:
         """Whether the program had ended by its own decision, as those do that serve one client, and a fresh one runs now."""
@@ -206,13 +234,22 @@ class Bench:
 
     def _ended(self, result: Result, session: Session, target: Target) -> Result:
         """The result when all is over: a target that dies a moment later, or when it is stopped, has died of the case."""
+        if result.outcome is Outcome.HANG and (doing := target.activity()):
+            result = replace(result, reason=f"{result.reason}; the program {doing}")
         if result.outcome in SPOILED or self.unreachable:
             return result
         if self._deaf < _DEAF:
             self._deaf = 0 if session.leave() else self._deaf + 1
         session.close()
         end = target.done()
-        if end is None:
+        if end is None or (end.cause == self.mortal and self.mourned):
             return result
-        reason = listed([*([result.reason] if result.reason else []), f"{end.how}, soon afterwards"])
+        how = f"{end.how}, soon afterwards"
+        if end.cause == self.mortal:
+            how, self.mourned = f"{end.how} when it is left or stopped, after every session; told only here", True
+        reason = listed([*([result.reason] if result.reason else []), how])
         return replace(result, outcome=Outcome.CRASH, reason=reason, broken=SURVIVAL, stderr=target.stderr())
+
+
+def _section(ident: str) -> str:
+    return ident.partition("/")[0]

@@ -72,38 +72,62 @@ def load(source: str) -> Profile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: {error}") from None
     try:
-        return _profile(content)
-    except (TypeError, ValueError) as error:
+        return parse(content)
+    except ValueError as error:
         raise UsageError(f"{source}: {error}") from None
 
 
-def _profile(content: dict[str, Any]) -> Profile:
+def parse(content: dict[str, Any]) -> Profile:
+    """What a target file holds. Raises ValueError with a sentence where that cannot be used."""
     check(
         content,
         "the file",
         optional=("name", "version", "scratch", "allow", "setup", "dma", "irq", "doorbell", "known"),
     )
-    scratch = content.get("scratch")
-    if scratch is not None:
-        check(scratch, "[scratch]", ("region", "offset", "size"), ("keeps",))
     return Profile(
-        name=content.get("name", ""),
-        version=content.get("version", ""),
-        scratch=None if scratch is None else Scratch(**scratch),
-        allow=allowed(content.get("allow", [])),
+        name=_text("the file", "name", content.get("name", "")),
+        version=_text("the file", "version", content.get("version", "")),
+        scratch=_scratch(content["scratch"]) if "scratch" in content else None,
+        allow=allowed(_names("allow", content.get("allow", []))),
         setup=recipes.setup(content.get("setup", [])),
         dma=recipes.dma(content.get("dma", [])),
         irqs=recipes.irqs(content.get("irq", [])),
         doorbells=recipes.doorbells(content.get("doorbell", [])),
-        known=tuple(_known(entry) for entry in content.get("known", [])),
+        known=tuple(_known(entry) for entry in recipes.list_of_tables("[[known]]", content.get("known", []))),
     )
+
+
+def _text(where: str, name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{where} has the {name} {value!r}, which is no text")
+    return value
+
+
+def _names(name: str, value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} is {value!r}, which is no list of texts")
+    return value
+
+
+def _scratch(value: object) -> Scratch:
+    table = recipes.a_table("[scratch]", value)
+    check(table, "[scratch]", ("region", "offset", "size"), ("keeps",))
+    keeps = table.get("keeps", True)
+    if not isinstance(keeps, bool):
+        raise ValueError(f"[scratch] has keeps = {keeps!r}, which is neither true nor false")
+    region, offset, size = (
+        recipes.a_number("[scratch]", name, table[name], bits)
+        for name, bits in (("region", 32), ("offset", 64), ("size", 64))
+    )
+    if not size:
+        raise ValueError("[scratch] has the size 0; leave it out where nothing may be overwritten")
+    return Scratch(region, offset, size, keeps)
 
 
 def _known(entry: dict[str, Any]) -> Known:
     check(entry, "[[known]]", ("case", "class", "reason"), ("link", "expires", "sometimes"))
     for name in ("case", "class", "reason", "link"):
-        if not isinstance(entry.get(name, ""), str):
-            raise ValueError(f"[[known]] has the {name} {entry[name]!r}, which is no text")
+        _text("[[known]]", name, entry.get(name, ""))
     about = f"the known finding {entry['case']!r}"
     if not entry["reason"].strip():
         raise ValueError(f"{about} needs a reason")
@@ -111,7 +135,10 @@ def _known(entry: dict[str, Any]) -> Known:
     if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
         raise ValueError(f"{about} expires on a day, such as 2027-01-01, without quotes")
     outcome = _outcome(entry["class"], FINDINGS, f"{about} has the class")
-    sometimes = frozenset(_outcome(each, list(Outcome), f"{about} is sometimes") for each in entry.get("sometimes", ()))
+    sometimes = frozenset(
+        _outcome(each, list(Outcome), f"{about} is sometimes")
+        for each in _names("sometimes", entry.get("sometimes", []))
+    )
     return Known(entry["case"], outcome, entry["reason"], entry.get("link", ""), expires, sometimes)
 
 

@@ -158,7 +158,7 @@ def _expression(node: ast.expr) -> Callable[[int], int]:
 
 def dma(tables: Any) -> tuple[Dma, ...]:
     """The tables [[dma]], at most one per operation."""
-    found = tuple(_dma(each) for each in _tables("[[dma]]", tables))
+    found = tuple(_dma(each) for each in list_of_tables("[[dma]]", tables))
     if len({each.operation for each in found}) < len(found):
         raise ValueError(f"there are two [[dma]] for {found[0].operation!r}")
     return found
@@ -166,7 +166,7 @@ def dma(tables: Any) -> tuple[Dma, ...]:
 
 def irqs(tables: Any) -> tuple[Interrupt, ...]:
     """The tables [[irq]], at most one per interrupt."""
-    found = tuple(_irq(each) for each in _tables("[[irq]]", tables))
+    found = tuple(_irq(each) for each in list_of_tables("[[irq]]", tables))
     places = [(each.index, each.vector) for each in found]
     if twice := [place for place in places if places.count(place) > 1]:
         raise ValueError(f"there are two [[irq]] for index {twice[0][0]}, vector {twice[0][1]}")
@@ -175,12 +175,12 @@ def irqs(tables: Any) -> tuple[Interrupt, ...]:
 
 def setup(tables: Any) -> tuple[Poke, ...]:
     """The tables [[setup]], each of which is one write."""
-    return _pokes("[[setup]]", _tables("[[setup]]", tables), ())
+    return _pokes("[[setup]]", list_of_tables("[[setup]]", tables), ())
 
 
 def doorbells(tables: Any) -> tuple[Doorbell, ...]:
     """The tables [[doorbell]], at most one for each place and value."""
-    found = tuple(_doorbell(each) for each in _tables("[[doorbell]]", tables))
+    found = tuple(_doorbell(each) for each in list_of_tables("[[doorbell]]", tables))
     places = [str(each) for each in found]
     if twice := [place for place in places if places.count(place) > 1]:
         raise ValueError(f"there are two [[doorbell]] for {twice[0].removeprefix('the ')}")
@@ -193,15 +193,15 @@ def _dma(table: dict[str, Any]) -> Dma:
         raise ValueError('[[dma]] needs an operation, "write" or "read"')
     tells = "pattern" if operation == "write" else "result"
     check(table, "[[dma]]", ("operation", "steps", "completion", tells))
-    completion = _table("completion", table["completion"])
+    completion = a_table("completion", table["completion"])
     check(completion, "completion", ("region", "offset", "width", "value"))
     steps, register = _steps("[[dma]]", table["steps"], (IOVA, LENGTH)), _register("completion", completion)
-    done = _number("completion", "value", completion["value"], 8 * register.width)
+    done = a_number("completion", "value", completion["value"], 8 * register.width)
     if operation == "write":
         if not isinstance(table["pattern"], str):
             raise ValueError("[[dma]] has a pattern that is no text")
         return Dma(operation, steps, register, done, pattern=Pattern(table["pattern"]))
-    result = _table("result", table["result"])
+    result = a_table("result", table["result"])
     check(result, "result", ("region", "offset", "width", "algorithm"))
     if not isinstance(result["algorithm"], str) or result["algorithm"] not in ALGORITHMS:
         raise ValueError(f"result has the algorithm {result['algorithm']!r}, which is none of {', '.join(ALGORITHMS)}")
@@ -210,7 +210,7 @@ def _dma(table: dict[str, Any]) -> Dma:
 
 def _irq(table: dict[str, Any]) -> Interrupt:
     check(table, "[[irq]]", ("index", "vector", "steps"))
-    index, vector = (_number("[[irq]]", name, table[name]) for name in ("index", "vector"))
+    index, vector = (a_number("[[irq]]", name, table[name]) for name in ("index", "vector"))
     return Interrupt(index, vector, _steps("[[irq]]", table["steps"], ()))
 
 
@@ -219,18 +219,18 @@ def _doorbell(table: dict[str, Any]) -> Doorbell:
     check(table, name, ("region", "offset"), ("match", "count", "value"))
     shows: dict[str, Register | None] = {"count": None, "value": None}
     for key in shows.keys() & table.keys():
-        check(_table(key, table[key]), key, ("region", "offset", "width"))
+        check(a_table(key, table[key]), key, ("region", "offset", "width"))
         shows[key] = _register(key, table[key])
     if shows == {"count": None, "value": None}:
         raise ValueError(f"{name} has neither a count nor a value")
-    match = _number(name, "match", table["match"], 64) if "match" in table else None
+    match = a_number(name, "match", table["match"], 64) if "match" in table else None
     return Doorbell(
-        _number(name, "region", table["region"]), _number(name, "offset", table["offset"], 64), match, **shows
+        a_number(name, "region", table["region"]), a_number(name, "offset", table["offset"], 64), match, **shows
     )
 
 
 def _steps(name: str, tables: Any, filled: Sequence[str]) -> tuple[Poke, ...]:
-    steps = _pokes(f"a step of {name}", _tables(f"steps of {name}", tables), filled)
+    steps = _pokes(f"a step of {name}", list_of_tables(f"steps of {name}", tables), filled)
     if not steps:
         raise ValueError(f"{name} has no steps")
     return steps
@@ -242,7 +242,7 @@ def _pokes(name: str, tables: Sequence[dict[str, Any]], filled: Sequence[str]) -
         check(table, name, ("region", "offset", "width", "value"))
         register = _register(name, table)
         value = table["value"]
-        pokes.append(Poke(register, value if value in filled else _number(name, "value", value, 8 * register.width)))
+        pokes.append(Poke(register, value if value in filled else a_number(name, "value", value, 8 * register.width)))
     return tuple(pokes)
 
 
@@ -250,23 +250,26 @@ def _register(name: str, table: dict[str, Any]) -> Register:
     if type(table["width"]) is not int or table["width"] not in _WIDTHS:
         raise ValueError(f"{name} has the width {table['width']!r}, which is none of 1, 2, 4, 8")
     return Register(
-        _number(name, "region", table["region"]), _number(name, "offset", table["offset"], 64), table["width"]
+        a_number(name, "region", table["region"]), a_number(name, "offset", table["offset"], 64), table["width"]
     )
 
 
-def _number(name: str, key: str, value: Any, bits: int = 32) -> int:
+def a_number(name: str, key: str, value: Any, bits: int = 32) -> int:
+    """A whole number of so many bits. Raises ValueError."""
     if type(value) is not int or not 0 <= value < 1 << bits:
         raise ValueError(f"{name} has the {key} {value!r}, which is no whole number of {bits} bits")
     return value
 
 
-def _tables(name: str, value: Any) -> list[dict[str, Any]]:
+def list_of_tables(name: str, value: Any) -> list[dict[str, Any]]:
+    """What [[name]] is. Raises ValueError."""
     if not isinstance(value, list):
         raise ValueError(f"{name} is no list of tables")
-    return [_table(name, each) for each in value]
+    return [a_table(name, each) for each in value]
 
 
-def _table(name: str, value: Any) -> dict[str, Any]:
+def a_table(name: str, value: Any) -> dict[str, Any]:
+    """What [name] is. Raises ValueError."""
     if not isinstance(value, dict):
         raise ValueError(f"{name} is no table")
     return value

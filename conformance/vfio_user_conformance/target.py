@@ -51,6 +51,9 @@ class Target(Protocol):
     def report(self) -> str:
         """What a sanitizer found in the program, in a line; "" where it found nothing."""
 
+    def activity(self) -> str:
+        """What the program does at this moment, such as "is busy"; "" where it has ended, or is not ours."""
+
     def stderr(self) -> str:
         """What the program has written to its standard error since it started."""
 
@@ -98,6 +101,9 @@ class Respawned:
 
     def report(self) -> str:
         return self._program.report()
+
+    def activity(self) -> str:
+        return self._program.activity()
 
     def stderr(self) -> str:
         return self._program.stderr()

@@ -163,9 +163,14 @@ class Report:
 
     @property
     def totals(self) -> str:
-        """How many cases ended how."""
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
-        return f"{plural(len(self.results), 'case')} in {self.seconds:.1f} s{': ' if counts else ''}{counts}"
+        """How many cases, or rules of a stateful run, ended how; of rules also how many chance did not come to."""
+        counts = {str(outcome): count for outcome, count in self.counts.items()}
+        if self.explored is not None and self.explored.missed:
+            counts[Outcome.NOT_APPLICABLE] -= len(self.explored.missed)
+            counts["not come to"] = len(self.explored.missed)
+        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        what = "case" if self.explored is None else "rule"
+        return f"{plural(len(self.results), what)} in {self.seconds:.1f} s{': ' if told else ''}{told}"
 
     @property
     def troubles(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vfio_user_proto.cli import conformance_client, conformance_model, judged, output, reporting
 from vfio_user_proto.cli.arguments import whole
-from vfio_user_proto.errors import UsageError
+from vfio_user_proto.errors import TargetError, TransportError, UsageError, VfioUserError
 
 _PATTERNS: Final = "a section, the name of a case, or a requirement, with * for anything"
 
@@ -44,8 +44,9 @@ def register(subparsers: Any) -> None:
         "replay",
         help="do again what evidence files hold",
         description="Do again what the files of --evidence hold: the same bytes, with descriptors of the "
-        "same kind, to the server that is named here, not to the one of the file. Exit status: 0 all fixed, 1 still wrong, 4 "
-        "one that cannot be done again.",
+        "same kind, to the server that is named here, not to the one of the file; what is wrong with a file does not keep the "
+        "others from it. Exit status, the first that holds: 1 still wrong, 3 no target, 2 a file that cannot be used, 4 one "
+        "that cannot be done again, 0 all fixed.",
     )
     again.add_argument("files", nargs="+", metavar="FILE", help="evidence")
     judged.add_arguments(again)
@@ -205,22 +206,26 @@ def run_diff(options: argparse.Namespace) -> int:
 
 
 def run_replay(options: argparse.Namespace) -> int:
-    """Do again what evidence files hold; 1 where something is still wrong, else 4 where one cannot be done again."""
+    """Do again what evidence files hold, each of them; the status is that of what came out worst."""
     from vfio_user_conformance.replay import replay
     from vfio_user_proto.trace import read_capture
 
+    judged.bench(options)  # what is wrong with the options is told once
     statuses = set()
     for file in options.files:
-        capture, bench = read_capture(file), judged.bench(options)
         try:
+            capture, bench = read_capture(file), judged.bench(options)
             done = replay(capture, bench)
-        except UsageError as error:
-            raise UsageError(f"{file}: {error}") from None
+        except VfioUserError as error:
+            about = "" if str(error).startswith(f"{file}: ") else f"{file}: "
+            print(f"vfio-user: {about}{error}", file=sys.stderr, flush=True)
+            statuses.add(3 if isinstance(error, (TargetError, TransportError)) else 2)
+            continue
         asked, before = bench.target.name, capture.head.get("target", bench.target.name)
         other = f" (by {asked}; it was found in {before})" if asked != before else ""
         print(f"{file}: {done.text}{other}", flush=True)
         statuses.add(done.status)
-    return next(status for status in (1, 4, 0) if status in statuses)
+    return next(status for status in (1, 3, 2, 4, 0) if status in statuses)
 
 
 def run_prove(options: argparse.Namespace) -> int:

@@ -47,8 +47,8 @@ def register(kinds: Any) -> None:
     )
     parser.add_argument(
         "--allow",
-        choices=("dma",),
-        help="dma: read a few bytes of each range that the client announced without a descriptor, and write them back",
+        choices=("dma", "all"),
+        help="dma, or all: read a few bytes of each range that the client announced without a descriptor, and write them back",
     )
     parser.add_argument(
         "--time-limit", type=number(zero=False), metavar="SECONDS", help="end the run after so long (no limit)"
@@ -77,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
     from vfio_user_conformance.verdict import Report
     from vfio_user_conformance.witness.catalogue import CHECKS, EVERY, select
     from vfio_user_conformance.witness.observer import PATIENCE, Witness
+    from vfio_user_conformance.witness.refusals import Refusals
 
     chosen = select(options.select)
     if options.list:
@@ -92,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     # Nothing about the built-in client is slow, and some of its faults leave a side waiting for what never comes.
     patience = 0.5 if options.fault else PATIENCE
     witness = Witness([CHECKS[ident] for ident in chosen if ident in CHECKS], patience)
+    refusals = Refusals()
+    witness.watchers.append(refusals.see)
     if options.trace:
         witness.watchers.append(_told)
     bench = _bench(options, witness)
@@ -101,7 +104,11 @@ def run(options: argparse.Namespace) -> int:
     if bench.gave_up:
         print(f"vfio-user: {bench.gave_up}", file=sys.stderr)
     results = [*witness.results(bench.stderr), *(one for one in bench.program if one.ident in chosen)]
-    report = Report(name, profile.name, options.strict, tuple(results), seconds, side="client")
+    for line in refusals.told:
+        print(f"vfio-user: {line}", file=sys.stderr)
+    report = Report(
+        name, profile.name, options.strict, tuple(results), seconds, refusals.without_session, side="client"
+    )
     return reporting.conclude(options, "client", report, profile, EVERY)
 
 
@@ -120,7 +127,7 @@ def _bench(options: argparse.Namespace, witness: Any) -> "Bench":
         twin_socket=not options.no_twin_socket,
         **{name: value for name, value in limits.items() if value is not None},
     )
-    return Bench(witness, DEVICES[options.device], offer, options.allow == "dma", options.time_limit)
+    return Bench(witness, DEVICES[options.device], offer, bool(options.allow), options.time_limit)
 
 
 def _serve(bench: "Bench", options: argparse.Namespace) -> str:

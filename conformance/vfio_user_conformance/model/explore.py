@@ -140,13 +140,19 @@ class Run:
 
     def _tell(self, found: Found) -> bool:
         """Whether a finding ends its sequence: a new one does."""
-        if found.key in self._found:
+        if found.key in self._found or self._is_told(found.result):
             return False
         if found.key.outcome in FINDINGS and not any(each.covers(*found.key) for each in self.known):
             self._new = found
             return True
         self._keep(found)
         return False
+
+    def _is_told(self, result: Result) -> bool:
+        """Whether it is a crash, at the same place, that was found already, wherever that was."""
+        return result.outcome is Outcome.CRASH and any(
+            each.outcome is Outcome.CRASH and each.reason == result.reason for each in self._found.values()
+        )
 
     def _shortened(self, found: Found) -> Found:
         """The same finding by a short sequence, done last with all patience; ``found`` itself where it does not come again."""

@@ -145,7 +145,9 @@ class Trial:
         except OutOfStep as error:
             outcome, text, broken = Outcome.DESYNC, str(error), UNANSWERED
         except Unanswered as error:
-            outcome, text, broken = Outcome.HANG, str(error), UNANSWERED
+            doing = self.bench.target.activity()
+            text = f"{error}; the program {doing}" if doing else str(error)
+            outcome, broken = Outcome.HANG, UNANSWERED
         except NoSession as error:
             outcome, text, broken = Outcome.FAIL, str(error), "disconnect.survived"
         except NotReached:
@@ -155,7 +157,7 @@ class Trial:
         if problems and outcome is Outcome.PASS:
             gravest = _gravest(problems, turn.rule.judged_by)
             outcome, broken = _BY_LEVEL[gravest.level], gravest.ident
-        text = "; ".join([*(problem.text for problem in problems), *([text] if text else [])])
+        text = "; ".join([*(problem.text for problem in problems), *filter(None, [text])])
         dead = None if clear else self.bench.target.ended(self.bench.timing.patience)
         if dead is not None and dead.crashed:
             outcome, text, broken = Outcome.CRASH, dead.how, _SURVIVAL
