@@ -94,6 +94,14 @@ def test_an_error_reply_with_a_payload_is_named() -> None:
     assert judge(Either(Reply(), ErrorReply()), came(data)) == judge(ErrorReply(), came(data))
 
 
+def test_an_error_reply_without_its_bit_is_named_whatever_was_expected() -> None:
+    """That it has no payload is right, and would say nothing of the mistake."""
+    odd = came(reply(QUERY, error=EINVAL))
+    wrong = [("the error is EINVAL, and the Error bit is clear", "header.error-bit")]
+
+    assert [judge(each, odd) for each in (Reply(), ErrorReply(), REFUSED)] == [wrong] * 3
+
+
 def test_another_errno_is_told_by_name() -> None:
     assert judge(ErrorReply(EEXIST), REFUSAL) == [("the error is EINVAL, not EEXIST", "")]
 

@@ -8,6 +8,7 @@ from vfio_user_conformance.facts import Facts, resolve
 from vfio_user_conformance.peer import Asked, HungUp, Received, Seen, Silence, type_of
 from vfio_user_conformance.words import command_name, errno_name, plural, shown
 from vfio_user_proto.messages import Command, MessageType
+from vfio_user_proto.wire import Message
 
 
 class Problem(NamedTuple):
@@ -84,6 +85,8 @@ class Reply(Expectation):
         found = _of_any_reply(seen, asked)
         if message.is_error:
             return [*found, Problem(f"it was refused with {errno_name(message.header.error)}")]
+        if seen.problem and message.header.error:
+            return [*found, _without_bit(message)]
         if seen.problem:
             return [*found, Problem(f"the payload does not decode: {seen.problem}", LAYOUTS.get(asked.command, ""))]
         if message.trailing and asked.command not in _OPEN_ENDED:
@@ -122,11 +125,8 @@ class ErrorReply(Expectation):
             return _nothing(seen)
         found = _of_any_reply(seen, asked)
         if not seen.message.is_error:
-            if number := seen.message.header.error:
-                return [
-                    *found,
-                    Problem(f"the error is {errno_name(number)}, and the Error bit is clear", "header.error-bit"),
-                ]
+            if seen.message.header.error:
+                return [*found, _without_bit(seen.message)]
             return [*found, Problem("it was carried out, not refused")]
         if self.errno and seen.message.header.error != self.errno:
             found.append(Problem(f"the error is {errno_name(seen.message.header.error)}, not {errno_name(self.errno)}"))
@@ -271,6 +271,11 @@ def _fits(wanted: Any, value: Any, facts: Facts) -> bool:
 def _nothing(seen: Seen) -> list[Problem]:
     """Where a reply was due and none came."""
     return [Problem(str(seen), UNANSWERED, missing=True)]
+
+
+def _without_bit(message: Message) -> Problem:
+    """An error reply by its errno alone: that it has no payload is right then."""
+    return Problem(f"the error is {errno_name(message.header.error)}, and the Error bit is clear", "header.error-bit")
 
 
 def _of_any_reply(seen: Received, asked: Asked) -> list[Problem]:
