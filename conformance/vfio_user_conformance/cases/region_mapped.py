@@ -19,7 +19,8 @@ from vfio_user_proto.messages import RegionReadRequest, RegionWriteRequest, Spar
 
 PAGE = mmap.PAGESIZE
 ASK = ask(MAPPABLE)
-FIRST, SECOND = bytes(range(0x61, 0x69)), bytes(range(0x71, 0x79))
+# As wide as a register: one that is no memory need not take more at once.
+FIRST, SECOND = b"abcd", b"qrst"
 WRITES = frozenset({"write"})
 
 
