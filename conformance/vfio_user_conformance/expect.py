@@ -14,12 +14,14 @@ from vfio_user_proto.wire import Message
 class Problem(NamedTuple):
     """What is not as expected; ``requirement`` where that is a more general one than the case's own.
 
-    ``missing`` where the reply itself did not come: then nothing more particular can be said than the case does.
+    ``missing`` where the reply itself did not come: then nothing more particular can be said than the case does. ``refused``
+    is the requirement that a refusal breaks where the other one is about the layout of replies: a refusal breaks none.
     """
 
     text: str
     requirement: str = ""
     missing: bool = False
+    refused: str = ""
 
 
 # The requirement that fixes the payload of each command's reply.
@@ -41,9 +43,28 @@ LAYOUTS: Mapping[int, str] = {
     Command.MIG_DATA_WRITE: "mig-data-write.reply-empty",
 }
 
+# What lets a client expect that a command works: a refusal breaks this where it is the layout that is looked at.
+WORKS: Mapping[int, str] = {
+    Command.DMA_MAP: "dma-map.any-time",
+    Command.DEVICE_GET_REGION_INFO: "get-info.counts",
+    Command.DEVICE_GET_IRQ_INFO: "get-info.counts",
+    Command.DEVICE_SET_IRQS: "get-irq-info.flags",
+    Command.REGION_READ: "get-region-info.access-flags",
+    Command.REGION_WRITE: "get-region-info.access-flags",
+    Command.DEVICE_RESET: "get-info.reset",
+    Command.DEVICE_FEATURE: "feature.probe",
+    Command.MIG_DATA_READ: "mig-data-read.state",
+    Command.MIG_DATA_WRITE: "mig-data-write.state",
+}
+# What descriptors break that come with a reply for which the text names none: nothing is said on them.
+UNASKED = "stream.unexpected-descriptors"
 
 # Replies whose own size tells where the data end: that nothing follows is a requirement apart, with cases of its own.
 _OPEN_ENDED = frozenset({Command.MIG_DATA_READ})
+# Replies that bring descriptors.
+_WITH_DESCRIPTORS = frozenset(
+    {Command.VERSION, Command.DEVICE_GET_REGION_INFO, Command.DEVICE_GET_REGION_IO_FDS},
+)
 
 # What every missing reply, and every one too many, breaks.
 UNANSWERED = "header.reply-to-each"
@@ -84,7 +105,8 @@ class Reply(Expectation):
         message = seen.message
         found = _of_any_reply(seen, asked)
         if message.is_error:
-            return [*found, Problem(f"it was refused with {errno_name(message.header.error)}")]
+            text = f"it was refused with {errno_name(message.header.error)}"
+            return [*found, Problem(text, refused=WORKS.get(asked.command, ""))]
         if seen.problem and message.header.error:
             return [*found, _without_bit(message)]
         if seen.problem:
@@ -93,7 +115,8 @@ class Reply(Expectation):
             text = f"the reply has {plural(len(message.trailing), 'byte')} more than its table"
             found.append(Problem(text, LAYOUTS.get(asked.command, "")))
         if self.fds is not None and self.fds != len(seen.fds):
-            found.append(Problem(f"{plural(len(seen.fds), 'descriptor')} came, not {self.fds}"))
+            text = f"{plural(len(seen.fds), 'descriptor')} came, not {self.fds}"
+            found.append(Problem(text, "" if asked.command in _WITH_DESCRIPTORS else UNASKED))
         values = message.payload.as_dict() if message.payload is not None else {}
         for name, wanted in self.fields.items():
             if name not in values:

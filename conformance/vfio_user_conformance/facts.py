@@ -196,6 +196,10 @@ OTHER_INDEX = Fact("the index of one of another type", lambda facts: _raised_els
 OTHER_VECTOR = Fact("its vector", lambda facts: _raised_elsewhere(facts).vector)
 NUM_REGIONS = Fact("num_regions", lambda facts: facts.device.num_regions)
 NUM_IRQS = Fact("num_irqs", lambda facts: facts.device.num_irqs)
+LAST_IRQ = Fact(
+    "the last interrupt type",
+    _first("there are no interrupt types", lambda facts: [facts.device.num_irqs - 1] if facts.device.num_irqs else []),
+)
 MAX_XFER = Fact("max_data_xfer_size", lambda facts: facts.capabilities.max_data_xfer_size)
 
 LARGEST = Fact(
@@ -228,6 +232,12 @@ WITH_AREAS = Fact(
 MAPPABLE = Fact(
     "a mappable region",
     _first("no region can be mapped", lambda facts: _regions(facts, RegionInfoFlags.MMAP)),
+)
+READ_MAPPABLE = Fact(
+    "a mappable region that can be read",
+    _first(
+        "no region can be mapped and read", lambda facts: _regions(facts, RegionInfoFlags.MMAP | RegionInfoFlags.READ)
+    ),
 )
 WITH_IO_FDS = Fact(
     "a region with sub-regions",
@@ -311,7 +321,9 @@ def _regions(facts: Facts, flags: RegionInfoFlags) -> list[int]:
 
 
 def _has_areas(info: DeviceGetRegionInfoReply) -> bool:
-    return any(isinstance(link.content, SparseMmap) for link in regioncaps.walk(info)[0])
+    """Whether there are some, or capabilities that cannot be read, which may be some."""
+    links, problem = regioncaps.walk(info)
+    return problem is not None or any(isinstance(link.content, SparseMmap) for link in links)
 
 
 def _has_shadow(record: SubRegion | bytes) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.checks import AfterCheck
-from vfio_user_conformance.expect import UNANSWERED, Erratum, Expectation, Problem, Reply
+from vfio_user_conformance.expect import LAYOUTS, UNANSWERED, Erratum, Expectation, Problem, Reply
 from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.peer import HungUp, OutOfStep, Seen, Silence, Timing
 from vfio_user_conformance.requirements import REQUIREMENTS, Requirement
@@ -21,6 +21,7 @@ from vfio_user_proto.errors import TargetError
 
 _BY_LEVEL = {"must": Outcome.FAIL, "should": Outcome.DEVIATION, "info": Outcome.INFO}
 _LEVELS = tuple(_BY_LEVEL)
+_ABOUT_LAYOUT = frozenset(LAYOUTS.values())
 # What a target breaks that dies.
 SURVIVAL = "security.validate"
 
@@ -230,9 +231,10 @@ class Trial:
     def _broken_by(self, problem: Problem) -> Requirement:
         """The requirement that a problem breaks; that no reply came at all breaks the case's own, where that is a must."""
         own = self.case.judged_by
-        if not problem.requirement or (problem.missing and own.level == "must"):
+        if problem.missing and own.level == "must":
             return own
-        return REQUIREMENTS[problem.requirement]
+        ident = problem.requirement or own.ident
+        return REQUIREMENTS[problem.refused if problem.refused and ident in _ABOUT_LAYOUT else ident]
 
 
 def _told(steps: Sequence[Step], facts: Facts) -> str:

@@ -50,10 +50,15 @@ def _roomy(name: str, when: Callable[[Any], Any] = lambda request: True) -> type
 # Regions.
 
 
-def _one_area_less(reply: DeviceGetRegionInfoReply) -> bytes:
-    chain = reply.capabilities
-    areas = int.from_bytes(chain[8:12], sys.byteorder)
-    return chain[:8] + (areas - 1).to_bytes(4, sys.byteorder) + chain[12:] if len(chain) > 24 else chain
+def _areas(more: int) -> Callable[[DeviceGetRegionInfoReply], bytes]:
+    """Another number of areas, where there are some."""
+
+    def change(reply: DeviceGetRegionInfoReply) -> bytes:
+        chain = reply.capabilities
+        areas = int.from_bytes(chain[8:12], sys.byteorder)
+        return chain[:8] + (areas + more).to_bytes(4, sys.byteorder) + chain[12:] if len(chain) > 24 else chain
+
+    return change
 
 
 def _bare(index: int, larger: int) -> Any:
@@ -101,7 +106,8 @@ def _carried_out(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> An
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("region-areas-miscounted", "nr_areas counts from 0.", outgoing=fields(REGION, capabilities=_one_area_less)),
+    Fault("region-areas-miscounted", "nr_areas counts from 0.", outgoing=fields(REGION, capabilities=_areas(-1))),
+    Fault("region-areas-overcounted", "An empty area ends the list.", outgoing=fields(REGION, capabilities=_areas(1))),
     Fault("region-file-shorter", "The file ends where the areas do.", outgoing=_bare(MAPPABLE, 2)),
     Fault("region-without-type", "A region of the device's own has no type.", outgoing=_bare(EXTRA, 1)),
     Fault(

@@ -7,7 +7,7 @@ from vfio_user_conformance.cases.region_info import ask as ask_region
 from vfio_user_conformance.cases.version import WITHOUT_TWIN, propose
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whole, at_most
-from vfio_user_conformance.facts import MAPPABLE
+from vfio_user_conformance.facts import MAPPABLE, READ_MAPPABLE
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.words import plural
@@ -96,7 +96,7 @@ CASES = [
             Send(propose({"max_msg_fds": 0})),
             Send(MAP),
             Send(RegionReadRequest(region=7, offset=0, count=4)),
-            Send(RegionReadRequest(region=MAPPABLE, offset=0, count=4)),
+            Send(RegionReadRequest(region=READ_MAPPABLE, offset=0, count=4)),
         ),
         expect=(
             Reply(),

@@ -3,7 +3,7 @@
 from errno import EFAULT, ENOMEM
 
 from vfio_user_conformance.acting import Completed, Transfer
-from vfio_user_conformance.answers import Answer, Asking, Serve
+from vfio_user_conformance.answers import Answer, Serve
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_messages import (
     MEMORY,
@@ -19,6 +19,7 @@ from vfio_user_conformance.cases.server_dma import BASE, WHATEVER
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.expect import Either, ErrorReply, Expectation, HangUp, Reply
 from vfio_user_conformance.facts import DMA_READ, DMA_WRITE
+from vfio_user_conformance.memory import Refill
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Afresh, Exchange, exchange
 from vfio_user_conformance.story import story
@@ -63,13 +64,14 @@ def refused(
 def right(
     what: str, requirement: str, answer: Answer, fault: str, *, step: Transfer, reply: Expectation = SUCCESS
 ) -> Case:
-    """A reply that the server takes."""
-    return Case(
-        ident=f"dma-replies/{what}",
-        requirement=requirement,
+    """A reply that the server takes, as it takes one that is like every other."""
+    return story(
+        f"dma-replies/{what}",
+        requirement,
+        again(step),
+        *((exchange(Refill(MEMORY), ()),) if step.operation == "read" else ()),
+        exchange((Serve(RANGES, answer), step), (reply, *DONE[step.operation])),
         given=(announced(),),
-        stimulus=(Serve(RANGES, answer), step),
-        expect=(reply, *(Asking(each) for each in DONE[step.operation])),
         needs=(DMA_WRITE if step.operation == "write" else DMA_READ,),
         catches=(fault,),
     )

@@ -82,6 +82,7 @@ def recover(facts: Facts) -> Generator[Exchange, Seen, None]:
         yield exchange(RESET, Reply())
 
 
+(WORKS,) = under("mig-state.arcs", Reply())
 ARC, COMPLEX = "mig-state.arcs", "mig-state.complex"
 CASES = [
     change(S.RUNNING, S.STOP, (), ARC),
@@ -103,7 +104,7 @@ CASES = [
         "get-after-set",
         "mig-state.complete",
         (),
-        ((to(S.STOP), Reply()), (NOW, in_state(S.STOP)), (to(S.RUNNING), Reply()), (NOW, in_state(S.RUNNING))),
+        ((to(S.STOP), WORKS), (NOW, in_state(S.STOP)), (to(S.RUNNING), WORKS), (NOW, in_state(S.RUNNING))),
         "mig-state-always-running",
     ),
     machine(

@@ -1,20 +1,22 @@
 """VFIO_USER_REGION_READ, REGION_WRITE and REGION_WRITE_MULTI: what is read and written, and where nothing is."""
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import REFUSED, Either, EmptyReply, ErrorReply, HangUp, Reply, long
+from vfio_user_conformance.expect import REFUSED, Either, EmptyReply, ErrorReply, HangUp, Reply, Whole
 from vfio_user_conformance.facts import (
-    MAPPABLE,
     MAX_XFER,
     NUM_REGIONS,
+    READ_MAPPABLE,
     SCRATCH,
     SCRATCH_KEEPS,
     SCRATCH_REGION,
     WRITE_MULTIPLE,
     size_of,
 )
+from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (
     DeviceWrite,
+    RegionReadReply,
     RegionReadRequest,
     RegionWriteMultiRequest,
     RegionWriteRequest,
@@ -46,12 +48,19 @@ def nowhere(what: str, request: Send, fault: str) -> Case:
     )
 
 
+def data_problem(seen: Received) -> str:
+    """Count and data fit each other; a count lower than asked for is another matter."""
+    content = seen.message.payload
+    assert isinstance(content, RegionReadReply)
+    return "" if len(content.data) == content.count else f"count is {content.count}, {len(content.data)} bytes came"
+
+
 CASES = [
     Case(
         ident="region-access/read",
         requirement="read-write.reply-data",
         stimulus=read(CONFIG, 0, 4),
-        expect=Reply(count=4, data=long(4), fds=0),
+        expect=Reply(whole=Whole("as many bytes as its count says", data_problem)),
         catches=("read-data-longer-than-count",),
     ),
     Case(
@@ -78,8 +87,8 @@ CASES = [
     Case(
         ident="region-access/read-mappable",
         requirement="read-write.even-if-mapped",
-        stimulus=read(MAPPABLE, 0, 4),
-        expect=Reply(count=4),
+        stimulus=read(READ_MAPPABLE, 0, 4),
+        expect=Reply(),
         catches=("read-mappable-refused",),
     ),
     nowhere("behind-the-end", read(CONFIG, size_of(CONFIG), 4), "read-behind-the-end-crash"),

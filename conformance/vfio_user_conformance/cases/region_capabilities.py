@@ -44,19 +44,29 @@ def _absent(facts: Facts) -> int:
 ABSENT = Fact("a region that is not there", _absent)
 
 
-def count_problem(seen: Received) -> str:
-    """Compare the number of areas with the room up to the next capability, or to the end."""
-    links, problem = regioncaps.walk(info_of(seen))
-    if problem:
-        return str(problem)
+def _room(seen: Received) -> list[tuple[int, int]]:
+    """For each list of areas: how many there are, and the bytes up to the next capability, or to the end."""
+    links, _ = regioncaps.walk(info_of(seen))
     begins = sorted([*(link.offset for link in links), info_of(seen).wire_size])
-    for link in links:
-        if isinstance(link.content, SparseMmap):
-            end = begins[begins.index(link.offset) + 1]
-            room = end - link.offset - CapabilityHeader.fixed_size - SparseMmap.fixed_size
-            if room != link.content.nr_areas * SparseMmapArea.fixed_size:
-                return f"nr_areas is {link.content.nr_areas}, and {room} bytes of areas follow"
-    return ""
+    heads = CapabilityHeader.fixed_size + SparseMmap.fixed_size
+    return [
+        (link.content.nr_areas, begins[begins.index(link.offset) + 1] - link.offset - heads)
+        for link in links
+        if isinstance(link.content, SparseMmap)
+    ]
+
+
+def count_problem(seen: Received) -> str:
+    """There is room for the areas."""
+    _, problem = regioncaps.walk(info_of(seen))
+    short = [(areas, room) for areas, room in _room(seen) if room < areas * SparseMmapArea.fixed_size]
+    return str(problem) if problem else f"nr_areas is {short[0][0]}, and {short[0][1]} bytes follow" if short else ""
+
+
+def more_problem(seen: Received) -> str:
+    """There is no room for a further area: argsz counts what is there, and nothing is there beside the areas."""
+    more = [(areas, room) for areas, room in _room(seen) if room >= (areas + 1) * SparseMmapArea.fixed_size]
+    return f"nr_areas is {more[0][0]}, and {more[0][1]} bytes of areas follow" if more else ""
 
 
 def file_problem(seen: Received) -> str:
@@ -89,8 +99,13 @@ CASES = [
         ident="region-capabilities/areas-counted",
         requirement="region-caps.sparse-areas",
         stimulus=ask(WITH_AREAS),
-        expect=Reply(whole=Whole("as many areas as nr_areas says", count_problem)),
-        catches=("region-areas-miscounted",),
+        expect=Reply(
+            whole=(
+                Whole("as many areas as nr_areas says", count_problem),
+                Whole("no more of them", more_problem, "argsz.reply-needed"),
+            )
+        ),
+        catches=("region-areas-miscounted", "region-areas-overcounted"),
     ),
     Case(
         ident="region-capabilities/whole-region-maps",
