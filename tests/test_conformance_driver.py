@@ -7,9 +7,9 @@ import pytest
 from judging import INFO, MAP, answering, bench, case, plain, refusal, reply, run, to_map
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.checks import AfterCheck
+from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.descriptors import Pipe
-from vfio_user_conformance.expect import REFUSED, ErrorReply, NoReply, Problem, Reply
+from vfio_user_conformance.expect import REFUSED, ErrorReply, Expectation, NoReply, Problem, Reply
 from vfio_user_conformance.facts import MAPPABLE, SCRATCH, SCRATCH_REGION, Facts
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send
@@ -51,6 +51,21 @@ def test_the_level_of_the_requirement_makes_the_outcome(requirement: str, outcom
 
     assert (result.outcome, result.broken) == (outcome, requirement)
     assert result.reason == "it was carried out, not refused"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expect", "broken"),
+    [
+        ("dma-map.reply-empty", Reply(), "dma-map.any-time"),
+        ("dma-map.adjacent", *under("dma-map.reply-empty", Reply()), "dma-map.any-time"),
+        ("header.message-id-any", Reply(), "header.message-id-any"),
+    ],
+)
+def test_a_refusal_breaks_no_layout(requirement: str, expect: Expectation, broken: str) -> None:
+    result = run(case(expect=expect, requirement=requirement))
+
+    assert (result.outcome is Outcome.FAIL, result.broken) == (broken == requirement, broken)
+    assert result.reason == "it was refused with EINVAL"
 
 
 def test_a_graver_requirement_that_is_broken_too_decides() -> None:

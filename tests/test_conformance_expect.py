@@ -28,11 +28,20 @@ from vfio_user_conformance.peer import Asked, HungUp, Received, Seen, Silence
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import DecodeError
-from vfio_user_proto.messages import Command, DeviceFlags, DeviceGetInfoRequest, RegionReadReply, RegionReadRequest
+from vfio_user_proto.messages import (
+    Command,
+    DeviceFlags,
+    DeviceGetInfoRequest,
+    DeviceGetRegionInfoReply,
+    DeviceGetRegionInfoRequest,
+    RegionReadReply,
+    RegionReadRequest,
+)
 from vfio_user_proto.wire import Message
 
 QUERY = wire.decode(craft(Command.DEVICE_GET_INFO, DeviceGetInfoRequest(), message_id=5))
 READ = wire.decode(craft(Command.REGION_READ, RegionReadRequest(count=4), message_id=5))
+REGION = wire.decode(craft(Command.DEVICE_GET_REGION_INFO, DeviceGetRegionInfoRequest(), message_id=5))
 FACTS = Facts(device=INFO)
 
 
@@ -140,12 +149,23 @@ def test_a_missing_reply_is_told_as_such() -> None:
         ({"num_irqs": at_most(4)}, "num_irqs is 5, not at most 4"),
         ({"flags": with_bits(DeviceFlags.RESET)}, "flags is PCI, not with RESET"),
         ({"flags": without_bits(DeviceFlags.PCI)}, "flags is PCI, not without PCI"),
-        ({"fds": 1}, "0 descriptors came, not 1"),
         ({"whole": Whole("odd", lambda seen: "it is even")}, "it is even"),
     ],
 )
 def test_fields_are_compared_with_values_conditions_and_facts(fields: dict[str, object], problem: str) -> None:
     assert judge(Reply(**fields), GOOD) == ([(problem, "")] if problem else [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("query", "requirement"),
+    [(QUERY, "stream.unexpected-descriptors"), (REGION, "")],
+    ids=["of a reply that brings none", "of one that may bring some"],
+)
+def test_descriptors_that_no_text_speaks_of_break_no_layout(query: Message, requirement: str) -> None:
+    payload = INFO if query is QUERY else DeviceGetRegionInfoReply()
+    seen = came(reply(query, payload), (0,))
+
+    assert judge(Reply(fds=0), seen, query) == [("1 descriptor came, not 0", requirement)]
 
 
 def test_the_length_of_data_can_be_asked_for() -> None:

@@ -222,7 +222,7 @@ class Asides(AfterCheck):
         if missing:
             return [Problem(f"{command_name(missing[0].command)}, sent before the answer, got no reply")]
         refused = [seen for seen in session.asides.values() if seen is not None and seen.message.is_error]
-        return [Problem(f"sent before the answer: {refused[0]}")] if refused else []
+        return [Problem(f"sent before the answer: {refused[0]}", "concurrency.interleaved")] if refused else []
 
     def __str__(self) -> str:
         return "what was sent before the answers carried out"

@@ -94,7 +94,7 @@ def taken_back(facts: Facts, data: bytes, cut: int) -> Conversation:
 
 def read_again(facts: Facts) -> Conversation:
     yield from state_of(facts)
-    yield exchange(data_read(64), Reply(size=0))
+    yield exchange(data_read(64), Either(Reply(size=0), ErrorReply()))
     yield exchange(to(S.RUNNING), Reply())
 
 

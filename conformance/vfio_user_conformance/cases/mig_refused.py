@@ -59,7 +59,8 @@ def same_state(facts: Facts) -> Generator[Exchange, Seen, None]:
     """A set to the state that the device is in, which the text neither has nor excludes."""
     seen = yield exchange(to(S.STOP), TAKEN_OR_NOT)
     taken = isinstance(seen, Received) and not seen.message.is_error
-    yield exchange((NOW, RESET), ((in_state(S.STOP),) if taken else under("mig-state.to-error", NO_ERROR)) + (Reply(),))
+    there = (in_state(S.STOP),) if taken else under("mig-state.to-error", NO_ERROR)
+    yield exchange((NOW, RESET), (*there, *under("get-info.reset", Reply())))
 
 
 def short_states(facts: Facts) -> Generator[Exchange, Seen, None]:

@@ -79,7 +79,7 @@ def recover(facts: Facts) -> Generator[Exchange, Seen, None]:
         yield exchange((to(S.RUNNING), NOW), (ErrorReply(), in_state(S.ERROR)))
         yield exchange((RESET, NOW), (Reply(), in_state(S.RUNNING)))
     else:
-        yield exchange(RESET, Reply())
+        yield exchange(RESET, under("get-info.reset", Reply()))
 
 
 (WORKS,) = under("mig-state.arcs", Reply())

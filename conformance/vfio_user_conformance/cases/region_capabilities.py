@@ -72,6 +72,8 @@ def more_problem(seen: Received) -> str:
 def file_problem(seen: Received) -> str:
     """A region without areas is in its file from end to end, as far as files have an end."""
     info = info_of(seen)
+    if not seen.fds:
+        return ""  # which is told elsewhere
     about = os.fstat(seen.fds[0])
     if areas_of(seen) or not stat.S_ISREG(about.st_mode) or about.st_size >= info.offset + info.size:
         return ""

@@ -72,9 +72,9 @@ def areas_of(seen: Received) -> tuple[SparseMmapArea, ...]:
 
 
 def mapping_problem(seen: Received) -> str:
-    """Map each area, or the whole region where there are none."""
+    """Map each area, or the whole region where there are none; that a descriptor is missing is told elsewhere."""
     info = info_of(seen)
-    for area in areas_of(seen) or (SparseMmapArea(offset=0, size=info.size),):
+    for area in areas_of(seen) or (SparseMmapArea(offset=0, size=info.size),) if seen.fds else ():
         where = f"area of {area.size:#x} bytes at {area.offset:#x}"
         if not area.size or area.offset + area.size > info.size:
             return f"the {where} is not within the region of {info.size:#x} bytes"
