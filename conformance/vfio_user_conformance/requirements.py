@@ -729,6 +729,14 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "VFIO_USER_DEVICE_GET_IRQ_INFO for each index below num_irqs.",
         ),
         Requirement(
+            "get-info.standard-regions",
+            "should",
+            "server",
+            "Device-Specific Regions",
+            "num_regions of a PCI device counts the 9 standard regions, whether the device has them or not.",
+            "device-info-struct",
+        ),
+        Requirement(
             "get-region-info.absent-region",
             "info",
             "server",
@@ -853,6 +861,13 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "server",
             "VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO region info cap sparse mmap",
             "Exactly nr_areas pairs follow the first 8 bytes of the record.",
+        ),
+        Requirement(
+            "region-caps.sparse-version",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_INFO / Reply / VFIO sparse mmap cap header",
+            "The sparse mmap capability has the version 1.",
         ),
         Requirement(
             "region-caps.sparse-within-region",
@@ -996,6 +1011,13 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
             "Where only stores of one value count, the record has KVM_IOEVENTFD_FLAG_DATAMATCH and the value, and no "
             "store of another value counts by message either.",
+        ),
+        Requirement(
+            "region-io-fds.flags",
+            "should",
+            "server",
+            "VFIO_USER_DEVICE_GET_REGION_IO_FDS / Reply / Sub-Region IO FD info format (ioeventfd)",
+            "flags, in all kinds of records, has no bit beside those of its table.",
         ),
         Requirement(
             "region-io-fds.size-zero",
@@ -1359,6 +1381,21 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE",
             "A successful reply to a set is sent when the device is in the new state; a get sent after it returns "
             "that state.",
+        ),
+        Requirement(
+            "mig-state.at-rest",
+            "should",
+            "server",
+            "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE",
+            "In STOP, STOP_COPY and RESUMING the device writes no client memory and raises no interrupt, whatever it "
+            "was told to do.",
+        ),
+        Requirement(
+            "mig-state.at-work",
+            "should",
+            "server",
+            "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE",
+            "In PRE_COPY the device works as in RUNNING, and in RUNNING it works again after it was at rest.",
         ),
         Requirement(
             "mig-state.unsupported",
