@@ -239,6 +239,14 @@ READ_MAPPABLE = Fact(
         "no region can be mapped and read", lambda facts: _regions(facts, RegionInfoFlags.MMAP | RegionInfoFlags.READ)
     ),
 )
+UNREADABLE = Fact(
+    "a region without the read flag",
+    _first("every region can be read", lambda facts: _regions_without(facts, RegionInfoFlags.READ)),
+)
+UNWRITABLE = Fact(
+    "a region without the write flag",
+    _first("every region can be written", lambda facts: _regions_without(facts, RegionInfoFlags.WRITE)),
+)
 WITH_IO_FDS = Fact(
     "a region with sub-regions",
     _first("no region has I/O descriptors", lambda facts: [i for i, each in facts.io_fds.items() if each.count]),
@@ -305,6 +313,16 @@ THREE_FDS = Fact(
     _flag("it takes fewer than 3 descriptors with a message", lambda facts: facts.capabilities.max_msg_fds >= 3),
 )
 IRQ_COUNT = Fact("its count", lambda facts: facts.irqs[IRQ.read(facts)].count)
+UNMASKABLE = Fact(
+    "an interrupt type that cannot be masked",
+    _first(
+        "every interrupt type can be masked",
+        lambda facts: [i for i, each in facts.irqs.items() if each.count and not each.flags & IrqInfoFlags.MASKABLE],
+    ),
+)
+NOT_RESETTABLE = Fact(
+    "no reset flag", _flag("the device offers reset", lambda f: not f.device.flags & DeviceFlags.RESET)
+)
 RESETTABLE = Fact(
     "the reset flag", _flag("the device does not offer reset", lambda f: bool(f.device.flags & DeviceFlags.RESET))
 )
@@ -313,11 +331,19 @@ WRITE_MULTIPLE = Fact(
 )
 MIGRATION = Fact("the migration feature", _flag("the migration feature is refused", lambda facts: facts.migration))
 PRE_COPY = Fact("VFIO_MIGRATION_PRE_COPY", _flag("PRE_COPY is not offered", lambda facts: facts.pre_copy))
+NO_PRE_COPY = Fact(
+    "migration without PRE_COPY",
+    _flag("PRE_COPY is offered, or no migration", lambda facts: facts.migration and not facts.pre_copy),
+)
 DMA_LOGGING = Fact("the log of writes", _flag("a probe of the log is refused", lambda facts: facts.dma_logging))
 
 
 def _regions(facts: Facts, flags: RegionInfoFlags) -> list[int]:
     return [index for index, each in facts.regions.items() if each.flags & flags == flags and each.size >= 8]
+
+
+def _regions_without(facts: Facts, flag: RegionInfoFlags) -> list[int]:
+    return [index for index, each in facts.regions.items() if not each.flags & flag and each.size >= 8]
 
 
 def _has_areas(info: DeviceGetRegionInfoReply) -> bool:

@@ -252,6 +252,13 @@ def _masks_at_once(self: Any, index: int, start: int, action: IrqSetFlags, fds: 
             self.mask(index, vector, True)
 
 
+def _unmasks_at_once(self: Any, index: int, start: int, action: IrqSetFlags, fds: Descriptors) -> None:
+    Interrupts.assign(self, index, start, action, fds)
+    for vector in range(start, start + len(fds)):
+        if action == UNMASK:
+            self.mask(index, vector, False)
+
+
 # The device.
 
 
@@ -350,6 +357,11 @@ FAULTS: tuple[Fault, ...] = (
         "irq-mask-descriptor-masks",
         "With an eventfd, a mask is set at once (libvfio-user efd091b).",
         assign=_masks_at_once,
+    ),
+    irqs(
+        "irq-unmask-descriptor-unmasks",
+        "With an eventfd, a mask is lifted at once (libvfio-user efd091b).",
+        assign=_unmasks_at_once,
     ),
     _dies(
         "irq-mask-beyond-crash",

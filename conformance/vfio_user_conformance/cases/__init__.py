@@ -18,6 +18,7 @@ SECTIONS = (
     "region_info",
     "region_capabilities",
     "region_io_fds",
+    "region_io_fds_fields",
     "region_io_fds_kicks",
     "region_io_fds_commands",
     "irq_info",

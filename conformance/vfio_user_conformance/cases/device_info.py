@@ -3,7 +3,7 @@
 from collections.abc import Generator
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import Either, ErrorReply, Reply, with_bits
+from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply, at_least, with_bits
 from vfio_user_conformance.facts import MOST, Facts
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send
@@ -14,6 +14,9 @@ from vfio_user_proto.messages import (
     DeviceGetIrqInfoRequest,
     DeviceGetRegionInfoRequest,
 )
+
+# The regions that every PCI device has a number for.
+STANDARD = 9
 
 
 def every_region(facts: Facts) -> Generator[Exchange, Seen, None]:
@@ -63,6 +66,20 @@ CASES = [
         stimulus=Send(DeviceGetInfoRequest(argsz=8)),
         expect=Either(Reply(argsz=16), ErrorReply()),
         catches=("device-info-cut-to-argsz",),
+    ),
+    Case(
+        ident="device-info/standard-regions",
+        requirement="get-info.standard-regions",
+        stimulus=Send(DeviceGetInfoRequest()),
+        expect=Reply(num_regions=at_least(STANDARD)),
+        catches=("device-info-regions-counted",),
+    ),
+    Case(
+        ident="device-info/request-not-zero",
+        requirement="security.validate",
+        stimulus=Send(DeviceGetInfoRequest(flags=DeviceFlags(0xFFFFFFFF), num_regions=0xFFFFFFFF, num_irqs=0xFFFFFFFF)),
+        expect=ANYTHING,
+        catches=("device-info-request-believed",),
     ),
     Case(
         ident="device-info/every-region",

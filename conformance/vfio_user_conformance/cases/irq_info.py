@@ -5,7 +5,7 @@ from collections.abc import Generator
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, MASK, NONE, TRIGGER, set_irqs
 from vfio_user_conformance.descriptors import EventFd
-from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Reply
+from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Reply
 from vfio_user_conformance.facts import IRQ, LAST_IRQ, MOST, NUM_IRQS, Facts, NotApplicable
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send
@@ -73,6 +73,13 @@ CASES = [
         stimulus=ask(NUM_IRQS),
         expect=REFUSED,
         catches=("irq-info-index-crash",),
+    ),
+    Case(
+        ident="irq-info/request-not-zero",
+        requirement="security.validate",
+        stimulus=Send(DeviceGetIrqInfoRequest(flags=IrqInfoFlags(0xFFFFFFFF), index=IRQ, count=0xFFFFFFFF)),
+        expect=ANYTHING,
+        catches=("irq-info-count-believed",),
     ),
     Case(
         ident="irq-info/flags",

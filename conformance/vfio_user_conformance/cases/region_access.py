@@ -1,5 +1,7 @@
 """VFIO_USER_REGION_READ, REGION_WRITE and REGION_WRITE_MULTI: what is read and written, and where nothing is."""
 
+from collections.abc import Generator
+
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, Either, EmptyReply, ErrorReply, HangUp, Reply, Whole
 from vfio_user_conformance.facts import (
@@ -9,17 +11,25 @@ from vfio_user_conformance.facts import (
     SCRATCH,
     SCRATCH_KEEPS,
     SCRATCH_REGION,
+    UNREADABLE,
+    UNWRITABLE,
     WRITE_MULTIPLE,
+    Facts,
+    NotApplicable,
     size_of,
 )
-from vfio_user_conformance.peer import Received
+from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
+from vfio_user_conformance.steps import Exchange, exchange
+from vfio_user_proto import regioncaps
 from vfio_user_proto.messages import (
     DeviceWrite,
+    RegionInfoFlags,
     RegionReadReply,
     RegionReadRequest,
     RegionWriteMultiRequest,
     RegionWriteRequest,
+    SparseMmap,
 )
 
 CONFIG = 7
@@ -53,6 +63,29 @@ def data_problem(seen: Received) -> str:
     content = seen.message.payload
     assert isinstance(content, RegionReadReply)
     return "" if len(content.data) == content.count else f"count is {content.count}, {len(content.data)} bytes came"
+
+
+def write_mappable(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Write what was read at a place that can be mapped."""
+    flags = RegionInfoFlags.MMAP | RegionInfoFlags.READ | RegionInfoFlags.WRITE
+    found = [info for info in facts.regions.values() if info.flags & flags == flags and info.size >= 4]
+    if not found:
+        raise NotApplicable("no region can be mapped, read and written")
+    areas = [link.content.areas for link in regioncaps.walk(found[0])[0] if isinstance(link.content, SparseMmap)]
+    place = areas[0][0].offset if areas and areas[0] else 0
+    seen = yield exchange(read(found[0].index, place, 4), Reply())
+    content = seen.message.payload if isinstance(seen, Received) else None
+    if isinstance(content, RegionReadReply):
+        yield exchange(Send(RegionWriteRequest(region=found[0].index, offset=place, data=content.data)), Reply())
+
+
+def every_readable(facts: Facts) -> Generator[Exchange, Seen, None]:
+    """Read from each region."""
+    found = [index for index, info in facts.regions.items() if info.flags & RegionInfoFlags.READ and info.size >= 4]
+    if not found:
+        raise NotApplicable("no region can be read")
+    for index in found:
+        yield exchange(read(index, 0, 4), Reply())
 
 
 CASES = [
@@ -90,6 +123,38 @@ CASES = [
         stimulus=read(READ_MAPPABLE, 0, 4),
         expect=Reply(),
         catches=("read-mappable-refused",),
+    ),
+    Case(
+        ident="region-access/write-mappable",
+        requirement="read-write.even-if-mapped",
+        stimulus="VFIO_USER_REGION_READ of 4 bytes that can be mapped, and VFIO_USER_REGION_WRITE of the same bytes",
+        expect="a reply to each",
+        script=write_mappable,
+        hazards=frozenset({"write"}),
+        catches=("write-mappable-refused",),
+    ),
+    Case(
+        ident="region-access/every-readable",
+        requirement="get-region-info.access-flags",
+        stimulus="VFIO_USER_REGION_READ of the first 4 bytes of each region that has the read flag",
+        expect="a reply to each",
+        script=every_readable,
+        catches=("read-of-one-region-refused",),
+    ),
+    Case(
+        ident="region-access/read-without-flag",
+        requirement="read-write.bad-range",
+        stimulus=read(UNREADABLE, 0, 4),
+        expect=REFUSED,
+        catches=("read-without-flag-crash",),
+    ),
+    Case(
+        ident="region-access/write-without-flag",
+        requirement="read-write.bad-range",
+        stimulus=Send(RegionWriteRequest(region=UNWRITABLE, offset=0, data=PATTERN[:4])),
+        expect=REFUSED,
+        hazards=frozenset({"write"}),
+        catches=("write-without-flag-crash",),
     ),
     nowhere("behind-the-end", read(CONFIG, size_of(CONFIG), 4), "read-behind-the-end-crash"),
     nowhere("across-the-end", read(CONFIG, size_of(CONFIG) - 2, 4), "read-across-the-end-crash"),

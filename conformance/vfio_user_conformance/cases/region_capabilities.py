@@ -69,6 +69,13 @@ def more_problem(seen: Received) -> str:
     return f"nr_areas is {more[0][0]}, and {more[0][1]} bytes of areas follow" if more else ""
 
 
+def version_problem(seen: Received) -> str:
+    """The list of areas has the version of its table."""
+    links, _ = regioncaps.walk(info_of(seen))
+    versions = [link.header.version for link in links if isinstance(link.content, SparseMmap)]
+    return "" if set(versions) <= {1} else f"the version of the list of areas is {versions[0]}"
+
+
 def file_problem(seen: Received) -> str:
     """A region without areas is in its file from end to end, as far as files have an end."""
     info = info_of(seen)
@@ -108,6 +115,13 @@ CASES = [
             )
         ),
         catches=("region-areas-miscounted", "region-areas-overcounted"),
+    ),
+    Case(
+        ident="region-capabilities/areas-version",
+        requirement="region-caps.sparse-version",
+        stimulus=ask(WITH_AREAS),
+        expect=Reply(whole=Whole("version 1 of the list of areas", version_problem)),
+        catches=("region-areas-version-zero",),
     ),
     Case(
         ident="region-capabilities/whole-region-maps",

@@ -7,7 +7,7 @@ from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.mig_state import NOW, to
 from vfio_user_conformance.cases.set_irqs import ASSIGN, RAISE
 from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply
-from vfio_user_conformance.facts import MIGRATION, PRE_COPY, RESETTABLE
+from vfio_user_conformance.facts import MIGRATION, NOT_RESETTABLE, PRE_COPY, RESETTABLE
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import Command, DeviceState
 
@@ -29,6 +29,15 @@ CASES = [
         needs=(RESETTABLE,),
         hazards=frozenset({"reset"}),
         catches=("reset-reply-with-payload",),
+    ),
+    Case(
+        ident="reset/not-offered",
+        requirement="reset.keeps",
+        stimulus=Send(Command.DEVICE_RESET),
+        expect=ANYTHING,
+        needs=(NOT_RESETTABLE,),
+        hazards=frozenset({"reset"}),
+        catches=("reset-not-offered-crash",),
     ),
     Case(
         ident="reset/keeps-mappings",

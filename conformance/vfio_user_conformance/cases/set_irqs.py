@@ -4,7 +4,7 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import Descriptor, EventFd
 from vfio_user_conformance.expect import REFUSED, Either, Reply
-from vfio_user_conformance.facts import IRQ, IRQ_COUNT, NUM_IRQS
+from vfio_user_conformance.facts import IRQ, IRQ_COUNT, NUM_IRQS, UNMASKABLE
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DeviceSetIrqsRequest, IrqSetFlags
 
@@ -26,11 +26,11 @@ ASSIGN = set_irqs(EVENTFD | TRIGGER, BELL)
 RAISE = set_irqs(NONE | TRIGGER)
 
 
-def refused(what: str, request: Send, fault: str) -> Case:
+def refused(what: str, request: Send, fault: str, requirement: str = "set-irqs.refused") -> Case:
     """A range or a combination that no device has."""
     return Case(
         ident=f"set-irqs/{what}",
-        requirement="set-irqs.refused",
+        requirement=requirement,
         stimulus=request,
         expect=Either(REFUSED, Reply()),
         hazards=HAZARDS,
@@ -108,5 +108,14 @@ CASES = [
     refused("index-beyond", set_irqs(NONE | TRIGGER, index=NUM_IRQS), "set-irqs-index-crash"),
     refused("data-short", set_irqs(BOOL | TRIGGER, data=b""), "set-irqs-data-crash"),
     refused("two-actions", set_irqs(NONE | TRIGGER | MASK), "set-irqs-two-actions-crash"),
+    refused("no-data-flag", set_irqs(TRIGGER), "set-irqs-no-data-flag-crash"),
+    refused("two-data-flags", set_irqs(NONE | BOOL | TRIGGER, data=b"\1"), "set-irqs-two-data-flags-crash"),
+    refused("no-action", set_irqs(NONE), "set-irqs-no-action-crash"),
+    refused("unknown-flags", set_irqs(NONE | TRIGGER | 1 << 31), "set-irqs-unknown-flags-crash"),
+    refused("mask-of-unmaskable", set_irqs(NONE | MASK, index=UNMASKABLE), "set-irqs-mask-of-unmaskable-crash"),
+    refused("argsz-zero", set_irqs(NONE | TRIGGER, argsz=0), "set-irqs-argsz-zero-crash", "security.validate"),
+    refused(
+        "argsz-largest", set_irqs(NONE | TRIGGER, argsz=0xFFFFFFFF), "set-irqs-argsz-largest-crash", "security.validate"
+    ),
     refused("descriptors-for-nothing", set_irqs(NONE | TRIGGER, BELL), "set-irqs-descriptors-hang"),
 ]

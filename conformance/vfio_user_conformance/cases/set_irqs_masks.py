@@ -158,6 +158,17 @@ CASES = [
         note="It is to be signalled when the guest masks; that it was given masks nothing.",
     ),
     Case(
+        ident="set-irqs-masks/eventfd-for-unmask",
+        requirement="set-irqs.eventfd",
+        given=ALL_MASKED,
+        stimulus=(set_irqs(EVENTFD | UNMASK, SPARE, index=MASKABLE), fire(0)),
+        expect=(Either(Reply(), REFUSED), Reply(), Signalled(A, 0), Signalled(SPARE, 0)),
+        needs=(MASKABLE,),
+        hazards=HAZARDS,
+        catches=("irq-unmask-descriptor-unmasks",),
+        note="It is to be signalled when the guest unmasks; that it was given unmasks nothing.",
+    ),
+    Case(
         ident="set-irqs-masks/range-beyond",
         requirement="set-irqs.refused",
         stimulus=act(MASK, 0, 0x10000),
