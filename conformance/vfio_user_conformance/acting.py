@@ -31,15 +31,17 @@ class Transfer:
     """Make the device write or read ``length`` bytes of client memory at ``address``.
 
     The reply to the last of the writes that this takes is left to be expected: a device may ask for the memory before it.
-    Nothing else may be due when it begins.
+    Nothing else may be due when it begins. With ``in_vain`` the device need not take the writes.
     """
 
     operation: Operation
     address: int
     length: int
+    in_vain: bool = False
 
     def perform(self, session: Session) -> None:
-        _do(session, recipe(session.facts, self.operation).steps, self.address, self.length)
+        steps = recipe(session.facts, self.operation).steps
+        _do(session, steps, self.address, self.length, in_vain=self.in_vain)
 
     def __str__(self) -> str:
         return f"make the device {self.operation} {plural(self.length, 'byte')} at {self.address:#x}"
@@ -47,23 +49,27 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Raise:
-    """Make the device raise an interrupt; the reply to the last write that this takes is left to be expected."""
+    """Make the device raise an interrupt; the reply to the last write that this takes is left to be expected.
+
+    With ``in_vain`` the device need not take the writes.
+    """
 
     index: int
     vector: int
+    in_vain: bool = False
 
     def perform(self, session: Session) -> None:
         index, vector = resolve((self.index, self.vector), session.facts)
         found = [each for each in session.facts.profile.irqs if (each.index, each.vector) == (index, vector)]
         if not found:
             raise NotApplicable(f"the profile does not say how to raise interrupt {vector} of index {index}")
-        _do(session, found[0].steps)
+        _do(session, found[0].steps, in_vain=self.in_vain)
 
     def __str__(self) -> str:
         return f"make the device raise interrupt {shown(self.vector)} of index {shown(self.index)}"
 
 
-def _do(session: Session, pokes: Sequence[Poke], iova: int = 0, length: int = 0) -> None:
+def _do(session: Session, pokes: Sequence[Poke], iova: int = 0, length: int = 0, *, in_vain: bool = False) -> None:
     try:
         writes = [each.register.write(each.data(iova, length)) for each in pokes]
     except ValueError as error:
@@ -74,7 +80,7 @@ def _do(session: Session, pokes: Sequence[Poke], iova: int = 0, length: int = 0)
             refused = session.ask(Command.REGION_WRITE, write) is None
         except Gone:
             raise NotReached(f"the connection was closed at {Send(write)}") from None
-        if refused:
+        if refused and not in_vain:
             raise NotReached(f"a step of the profile was refused: {Send(write)}")
     session.send((Send(writes[-1]),))
 

@@ -32,7 +32,7 @@ K = 4096
 HEAD = FeatureDmaLoggingReport.fixed_size
 
 
-def _asks(request: Any) -> FeatureDmaLoggingReport | None:
+def asks(request: Any) -> FeatureDmaLoggingReport | None:
     """The report that is asked for."""
     if not asks_for(F.DMA_LOGGING_REPORT, GET)(request):
         return None
@@ -43,7 +43,7 @@ def _reports(name: str, mistake: str, when: Callable[[FeatureDmaLoggingReport], 
     """Dies of such reports."""
 
     def picks(request: Any) -> bool:
-        asked = _asks(request)
+        asked = asks(request)
         return asked is not None and bool(when(asked))
 
     return Fault(name, mistake, responder=crash("device_feature", picks))
@@ -68,6 +68,16 @@ def _starts(name: str, mistake: str, when: Callable[[FeatureDmaLoggingStart], An
     return Fault(name, mistake, responder=refuse("device_feature", errno.EINVAL, picks))
 
 
+def crash_of_start(when: Callable[[FeatureDmaLoggingStart], Any]) -> type[Responder]:
+    """Dies of such starts."""
+
+    def picks(request: Any) -> bool:
+        asked = _start(request)
+        return asked is not None and bool(when(asked))
+
+    return crash("device_feature", picks)
+
+
 class _StartedAlways(Responder):
     """Records writes from the beginning."""
 
@@ -87,7 +97,7 @@ def _twice(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
 
 def _other_page(finer: bool) -> type[Responder]:
     def feature(self: Any, request: DeviceFeatureRequest, fds: list[int]) -> Answer:
-        asked, ours = _asks(request), self.features.log.page_size
+        asked, ours = asks(request), self.features.log.page_size
         if asked is not None and ours and (asked.page_size < ours if finer else asked.page_size > ours):
             raise OSError(errno.EINVAL, "a fault")
         return right("device_feature", self, request, fds)

@@ -40,6 +40,7 @@ SECTIONS = (
     "feature_probe",
     "mig_state",
     "mig_refused",
+    "mig_rest",
     "dma_logging",
     "dirty_writes",
     "argsz",

@@ -13,13 +13,14 @@ from vfio_user_conformance.words import plural, shown
 from vfio_user_proto import wire
 from vfio_user_proto.messages import (
     DeviceFeature,
+    DeviceFeatureFlags,
     DeviceFeatureRequest,
     DmaLoggingRange,
     FeatureDmaLoggingReport,
     FeatureDmaLoggingStart,
 )
 
-K = 4096
+K, F = 4096, DeviceFeatureFlags
 PAGES = 100
 BITMAP = 16  # bytes for 100 pages, in words of 8
 MAP = Send(request(0x100000, PAGES * K), fds=(Memfd(PAGES * K),))
@@ -31,6 +32,8 @@ BACKWARDS = WANTED.replace(length=2**64 - 1, page_size=1 << 40)
 SIXTEEN = FeatureDmaLoggingReport(iova=0x2000000, length=0x10000, page_size=K)
 # 256 pages: one more than a byte counts.
 MANY = FeatureDmaLoggingReport(iova=0x1000000, length=0x100000, page_size=K)
+
+WRAPPING = DmaLoggingRange(iova=2**64 - K, length=2 * K)
 
 
 def start_data(page_size: int = K, count: int = 0) -> bytes:
@@ -277,6 +280,66 @@ CASES = [
         "security.validate",
         ((start(start_data(K, 3)[:32]), REFUSED),),
         "dma-logging-ranges-missing-crash",
+    ),
+    logging(
+        "report-page-size-odd",
+        "security.validate",
+        (STARTED, (report(WANTED.replace(page_size=5000)), ANYTHING)),
+        "dma-logging-page-size-5000-crash",
+    ),
+    logging(
+        "report-nothing",
+        "security.validate",
+        (STARTED, (report(WANTED.replace(length=0)), ANYTHING)),
+        "dma-logging-report-nothing-crash",
+    ),
+    logging(
+        "report-unmapped",
+        "security.validate",
+        (STARTED, (report(WANTED.replace(iova=0x800000)), ANYTHING)),
+        "dma-logging-report-unmapped-crash",
+    ),
+    logging(
+        "start-page-size-zero",
+        "security.validate",
+        ((start(start_data(0)), ANYTHING),),
+        "dma-logging-start-page-size-zero-crash",
+    ),
+    logging(
+        "ranges-counted-largest",
+        "security.validate",
+        ((start(start_data(K, 1)[:8] + b"\xff" * 4 + start_data(K, 1)[12:]), REFUSED),),
+        "dma-logging-ranges-largest-crash",
+    ),
+    logging(
+        "range-wraps",
+        "security.validate",
+        ((start(wire.encode_record(FeatureDmaLoggingStart(page_size=K, ranges=(WRAPPING,)))), ANYTHING),),
+        "dma-logging-range-wraps-crash",
+    ),
+    logging(
+        "start-echoed",
+        "feature.reply-same",
+        ((start(start_data()), Reply(argsz=K, flags=F(SET | DeviceFeature.DMA_LOGGING_START))), STOPPED),
+        "dma-logging-start-argsz-own",
+    ),
+    logging(
+        "stop-echoed",
+        "feature.reply-same",
+        (STARTED, (STOP, Reply(argsz=8, flags=F(SET | DeviceFeature.DMA_LOGGING_STOP), data=b""))),
+        "dma-logging-stop-reply-with-data",
+    ),
+    logging(
+        "report-flags",
+        "feature.reply-get",
+        (STARTED, (report(WANTED), Reply(flags=F(GET | DeviceFeature.DMA_LOGGING_REPORT))), STOPPED),
+        "dma-logging-report-without-flags",
+    ),
+    logging(
+        "report-argsz",
+        "feature.reply-get-argsz",
+        (STARTED, (report(WANTED), Reply(argsz=8 + WANTED.fixed_size + BITMAP)), STOPPED),
+        "dma-logging-report-argsz-of-bitmap",
     ),
     logging(
         "stop-with-data",

@@ -7,7 +7,16 @@ from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply, Whole, at_most
-from vfio_user_conformance.facts import MAX_XFER, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Fact, Facts, NotApplicable
+from vfio_user_conformance.facts import (
+    MAX_XFER,
+    PRE_COPY,
+    SCRATCH,
+    SCRATCH_KEEPS,
+    SCRATCH_REGION,
+    Fact,
+    Facts,
+    NotApplicable,
+)
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, exchange
@@ -38,7 +47,7 @@ def one(what: str, requirement: str, way: Sequence[DeviceState], step: Send, exp
         given=(RESET, *map(to, way)),
         stimulus=(step, RESET if way == RESUMING else to(S.RUNNING)),
         expect=(expect, Reply()),
-        needs=NEEDS,
+        needs=(*NEEDS, *((PRE_COPY,) if S.PRE_COPY in way else ())),
         hazards=HAZARDS,
         catches=(fault,),
     )
@@ -128,6 +137,14 @@ def length_problem(seen: Received) -> str:
     return "" if came == content.size else f"{came} bytes follow, size is {content.size}"
 
 
+def argsz_problem(seen: Received) -> str:
+    """Compare argsz with size."""
+    content = seen.message.payload
+    assert isinstance(content, MigDataReadReply)
+    right = content.argsz == content.fixed_size + content.size
+    return "" if right else f"argsz is {content.argsz}, size is {content.size}"
+
+
 EXACT = Whole("a payload of 8 + size bytes", length_problem)
 
 CASES = [
@@ -168,6 +185,22 @@ CASES = [
     ),
     one(
         "write-when-saving", "mig-data-write.state", STOP_COPY, data_write(b"1"), ErrorReply(), "mig-data-write-saving"
+    ),
+    one(
+        "write-in-pre-copy",
+        "mig-data-write.state",
+        (S.PRE_COPY,),
+        data_write(b"1"),
+        ErrorReply(),
+        "mig-data-write-pre-copy",
+    ),
+    one(
+        "read-argsz",
+        "mig-data-read.length",
+        STOP_COPY,
+        data_read(16),
+        Reply(whole=Whole("argsz 8 + size", argsz_problem)),
+        "mig-data-read-argsz-of-data",
     ),
     one(
         "write",

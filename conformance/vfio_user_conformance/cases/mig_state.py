@@ -6,13 +6,21 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.feature import GET, SET, feature, state
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Is, Reply
-from vfio_user_conformance.facts import MIGRATION, PRE_COPY, RESETTABLE, Fact, Facts
+from vfio_user_conformance.facts import MIGRATION, NO_PRE_COPY, PRE_COPY, RESETTABLE, Fact, Facts
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, exchange
-from vfio_user_proto.messages import Command, DeviceFeature, DeviceFeatureRequest, DeviceState, MigDataWriteRequest
+from vfio_user_proto.messages import (
+    Command,
+    DeviceFeature,
+    DeviceFeatureFlags,
+    DeviceFeatureRequest,
+    DeviceState,
+    MigDataWriteRequest,
+)
 
 S = DeviceState
+STATE = DeviceFeature.MIG_DEVICE_STATE
 RESET = Send(Command.DEVICE_RESET)
 NEEDS = (MIGRATION, RESETTABLE)
 HAZARDS = frozenset({"migration", "reset"})
@@ -111,8 +119,19 @@ CASES = [
         "set-echoed",
         "feature.reply-same",
         (),
-        ((to(S.STOP), Reply(argsz=64, data=state(S.STOP))),),
+        ((to(S.STOP), Reply(argsz=64, flags=DeviceFeatureFlags(SET | STATE), data=state(S.STOP))),),
         "mig-state-set-reply-empty",
+        "mig-state-set-reply-without-flags",
+    ),
+    Case(
+        ident="mig-state/pre-copy-not-offered",
+        requirement="mig-state.unsupported",
+        given=(RESET,),
+        stimulus=(to(S.PRE_COPY), RESET),
+        expect=(ErrorReply(), *under("get-info.reset", Reply())),
+        needs=(*NEEDS, NO_PRE_COPY),
+        hazards=HAZARDS,
+        catches=("mig-state-pre-copy-not-offered-taken",),
     ),
     refused("running-p2p-refused", "mig-state.unsupported", (), S.RUNNING_P2P, "mig-state-p2p-accepted"),
     refused("pre-copy-p2p-refused", "mig-state.unsupported", (), S.PRE_COPY_P2P, "mig-state-pre-copy-p2p-accepted"),
