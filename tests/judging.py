@@ -66,7 +66,8 @@ def plain(message: Message) -> bytes:
 class Threaded:
     """A target whose connections are served by ``serving``, at most ``connections`` of them."""
 
-    disposable = False
+    disposable = replaceable = False
+    pid = 0
 
     def __init__(self, serving: Serving = plain, *, connections: int = 100, end: End | None = None) -> None:
         self.name = "a thread"
@@ -114,6 +115,9 @@ class Threaded:
 
     def discard(self) -> bool:
         return True
+
+    def terminate(self) -> None:
+        raise NotImplementedError
 
     def set_aside(self) -> "Threaded":
         raise NotImplementedError

@@ -43,7 +43,8 @@ def test_what_cannot_be_tested_is_a_requirement_for_servers_without_a_case_and_h
 def test_without_a_case_it_says_why() -> None:
     states = {each.requirement.ident: each for each in of_suite()}
 
-    assert states["backend.sigterm"][1:] == (State.NOT_TESTABLE, (), "About the program, not the socket.")
+    about = "About the installation of the program."
+    assert states["backend.description"][1:] == (State.NOT_TESTABLE, (), about)
     assert states["version.first"].state is State.OTHER_SIDE
     assert states[OVERLAP].state is State.COVERED
 

@@ -152,6 +152,11 @@ class Process:
         status = self.poll() or 0
         return (status < 0 and -status not in self._stopped_by) or bool(self.report())
 
+    def terminate(self) -> None:
+        """Ask the process to end, with SIGTERM; it is left to it to do so."""
+        self._stopped_by.append(signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
+
     def stop(self, timeout: float = 5.0) -> None:
         """End the whole process group, with SIGTERM and after ``timeout`` seconds SIGKILL; reap it and remove its directory.
 

@@ -28,6 +28,13 @@ class Program(Protocol):
     name: str
     ours: bool
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; 0 where that was not done here."""
+
+    def terminate(self) -> None:
+        """Ask that process to end, and do no more."""
+
     def start(self) -> bool:
         """Have it running; returns whether it was started for this. Raises TargetError."""
 
@@ -57,6 +64,7 @@ class Attached:
     """A server that runs already, at the socket ``name``."""
 
     ours = False
+    pid = 0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -69,6 +77,9 @@ class Attached:
 
     def ended(self, seconds: float = 0) -> None:
         return None
+
+    def terminate(self) -> None:
+        """Nothing here is ours to end."""
 
     def report(self) -> str:
         return ""
@@ -107,6 +118,13 @@ class Started:
     def ended(self, seconds: float = 0) -> End | None:
         process = self._started
         return End(process.exit_text(), process.crashed()) if process.wait(seconds) else None
+
+    @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    def terminate(self) -> None:
+        self._started.terminate()
 
     def report(self) -> str:
         process = self._started

@@ -43,6 +43,12 @@ _NOT_PASSED: Final = {
 }
 
 
+def process_of(sock: socket.socket) -> int:
+    """The process at the other end of a connected socket: the one that listened, or connected, or made the pair."""
+    size = struct.calcsize("3i")
+    return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
+
+
 class Stream:
     """One connected socket, blocking or not as its user sets it. Owns the socket, not the descriptors that it handed out."""
 

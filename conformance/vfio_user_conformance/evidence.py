@@ -42,7 +42,7 @@ def keep(result: Result, report: Report, folder: Path) -> Result:
         "seed": report.seed,
         "stderr": result.stderr,
         "connects": [number for number, each in enumerate(result.messages) if each.get("connect")],
-        "twin": [number for number, each in enumerate(result.messages) if each.get("line") == "twin"],
+        "twin": [number for number, each in enumerate(result.messages) if "line" in each],
         "cuts": {str(number): each["cuts"] for number, each in enumerate(result.messages) if "cuts" in each},
         "then": {str(number): each["then"] for number, each in enumerate(result.messages) if "then" in each},
         **({"script": list(result.script)} if result.script else {}),

@@ -21,7 +21,7 @@ from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, HeaderFlags, MessageType, VersionRequest
 from vfio_user_proto.model import Record
-from vfio_user_proto.unix import Stream
+from vfio_user_proto.unix import Stream, process_of
 
 # What this suite proposes: the newest minor version in use, and every capability that its main connection can serve.
 MAJOR, MINOR = 0, 2
@@ -89,6 +89,8 @@ class Session:
         self._setup: tuple[Poke, ...] = ()  # what is still to be written on this connection
         self._peer: Peer | None = None
         self._twin: Peer | None = None
+        self.beside: list[Peer] = []  # further clients
+        self.astray: list[Received] = []  # what came to them and answers nothing of theirs
         self._handles: dict[Descriptor, Handle] = {}
         self._asked: list[Asked] = []
         self._answered: set[Asked] = set()
@@ -157,6 +159,10 @@ class Session:
         except TargetError:
             self.restart()
 
+    def served_by(self) -> int:
+        """The process at the other end."""
+        return process_of(self._live().stream.socket)
+
     def half_close(self) -> None:
         """Send no more; what comes is still read."""
         self._live().half_close()
@@ -167,8 +173,9 @@ class Session:
 
     def disconnect(self) -> None:
         """Close the connection; nothing that was sent on it is answered any more."""
-        for peer in self._peers:
+        for peer in (*self._peers, *self.beside):
             peer.close()
+        self.beside.clear()
         self._peer, self._twin, self._pending, self.negotiated = None, None, None, False
         self._asked.clear()
         self._answered.clear()

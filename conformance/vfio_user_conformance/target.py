@@ -30,6 +30,16 @@ class Target(Protocol):
     disposable: bool
     """Whether each case has a program of its own, which may be set aside while another runs."""
 
+    replaceable: bool
+    """Whether there is another program where this one ends."""
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; 0 where that was not done here."""
+
+    def terminate(self) -> None:
+        """Ask that process to end, and do no more."""
+
     def renew(self) -> bool:
         """Be ready for the next case; returns whether that will be the first to use the program. Raises TargetError."""
 
@@ -68,6 +78,14 @@ class Respawned:
         self.name = program.name
         self._program, self._respawn = program, respawn
         self.disposable = program.ours and respawn is Respawn.CASE
+        self.replaceable = program.ours and respawn is not Respawn.NEVER
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    def terminate(self) -> None:
+        self._program.terminate()
 
     def renew(self) -> bool:
         with shielded():
@@ -82,7 +100,7 @@ class Respawned:
         return end if end is not None and end.crashed else None
 
     def discard(self) -> bool:
-        if self._respawn is Respawn.NEVER or not self._program.ours:
+        if not self.replaceable:
             return False
         self._stop(0)
         return True

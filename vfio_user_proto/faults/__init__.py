@@ -28,6 +28,7 @@ from vfio_user_proto.faults import (
     sizes,
     stateful,
     stream,
+    surroundings,
     writes,
 )
 from vfio_user_proto.faults.kit import Fault
@@ -61,6 +62,7 @@ FAULTS: Mapping[str, Fault] = {
         writes,
         stateful,
         sequences,
+        surroundings,
     )
     for fault in module.FAULTS
 }

@@ -125,6 +125,11 @@ FAULTS: tuple[Fault, ...] = (
         "A request has the count.",
         responder=crash("device_get_region_io_fds", lambda request: request.count),
     ),
+    Fault(
+        "write-several-count-zero-crash",
+        "A write has bytes.",
+        responder=crash("region_write_multi", lambda request: any(not each.count for each in request.wrs)),
+    ),
     _irqs("no-data-flag", "There are data, or none.", lambda request: not request.flags & DATA),
     _irqs("two-data-flags", "Data are of one kind.", lambda r: r.flags & NONE and r.flags & (BOOL | EVENTFD)),
     _irqs("no-action", "Something is to be done.", lambda request: not request.flags & ACTION),

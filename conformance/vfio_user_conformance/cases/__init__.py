@@ -50,4 +50,5 @@ SECTIONS = (
     "connection",
     "descriptors",
     "flood",
+    "backend",
 )

@@ -1,10 +1,12 @@
 """Capabilities of VFIO_USER_VERSION: what they bring about, and values that no table has."""
 
+import os
+import socket
 from typing import Any
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_info import ask as ask_region
-from vfio_user_conformance.cases.version import WITHOUT_TWIN, propose
+from vfio_user_conformance.cases.version import WITH_TWIN, WITHOUT_TWIN, propose
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whole, at_most
 from vfio_user_conformance.facts import MAPPABLE, READ_MAPPABLE
@@ -12,6 +14,7 @@ from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.words import plural
 from vfio_user_proto.messages import DmaMapFlags, DmaMapRequest, RegionReadRequest
+from vfio_user_proto.unix import kind_of
 
 MAP = DmaMapRequest(flags=DmaMapFlags.READABLE | DmaMapFlags.WRITEABLE, address=0x10000, size=0x1000)
 
@@ -23,6 +26,20 @@ def at_most_fds(count: int) -> Reply:
         return "" if len(seen.fds) <= count else f"{plural(len(seen.fds), 'descriptor')} came"
 
     return Reply(whole=Whole(f"at most {plural(count, 'descriptor')}", problem))
+
+
+def twin_problem(seen: Received) -> str:
+    """The first descriptor is a stream socket with another end."""
+    if not seen.fds:
+        return "no descriptor came"
+    if (kind := kind_of(seen.fds[0])) != "socket":
+        return f"the descriptor is no socket but something else ({kind})"
+    with socket.socket(fileno=os.dup(seen.fds[0])) as twin:
+        try:
+            twin.getpeername()
+        except OSError:
+            return "the socket has no other end"
+        return "" if twin.type == socket.SOCK_STREAM else "the socket is no stream"
 
 
 def odd(what: str, data: object | None = None, raw: bytes | None = None, note: str = "") -> Case:
@@ -80,6 +97,25 @@ CASES = [
         "twin-socket-default-true",
         version_data=WITHOUT_TWIN,
         fds=0,
+    ),
+    Case(
+        ident="capability/twin-socket-is-one",
+        requirement="twin-socket.reply",
+        stimulus=Send(propose({"max_msg_fds": 16, "twin_socket": {"supported": True}})),
+        expect=Either(
+            Reply(version_data=WITH_TWIN, whole=Whole("a socket at fd_index", twin_problem)),
+            Reply(version_data=WITHOUT_TWIN, fds=0),
+        ),
+        greet=False,
+        catches=("twin-socket-no-socket",),
+    ),
+    Case(
+        ident="capability/twin-socket-no-descriptors",
+        requirement="version.max-msg-fds-kept",
+        stimulus=Send(propose({"max_msg_fds": 0, "twin_socket": {"supported": True}})),
+        expect=Either(Reply(version_data=WITHOUT_TWIN, fds=0), ErrorReply(), HangUp()),
+        greet=False,
+        catches=("twin-socket-whatever-max-msg-fds",),
     ),
     Case(
         ident="capability/minor-one",

@@ -2,6 +2,7 @@
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_map import PAGE, request
+from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, NOW, RESET, S, in_state, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Memfd
@@ -9,14 +10,16 @@ from vfio_user_conformance.expect import Reply
 from vfio_user_conformance.facts import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Together
+from vfio_user_conformance.surroundings import Apart, Beside, LeaveBeside
 from vfio_user_proto.craft import craft
-from vfio_user_proto.messages import Command, DeviceGetInfoRequest
+from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DeviceGetRegionInfoRequest
 
 MEMORY = Memfd()
 # While the memory is held the server has not noticed that its client left, or keeps what it has mapped.
 MAPPED = Send(request(0x10000, PAGE), fds=(MEMORY,))
 LET_GO = under("disconnect.unmap-all", Released(MEMORY))
 
+CONFIG = Send(DeviceGetRegionInfoRequest(argsz=0x1000, index=7))
 # Replies of 4 KiB to all of these do not fit into any socket: some are still due when the client leaves.
 _MANY = 1024
 
@@ -27,6 +30,21 @@ CASES = [
         stimulus=(Reconnect(), Reconnect(), Send(DeviceGetInfoRequest())),
         expect=Reply(),
         catches=("second-client-hangs",),
+    ),
+    Case(
+        ident="connection/second-beside",
+        requirement="socket.one-session",
+        stimulus=(Send(DeviceGetInfoRequest()), Beside(), Send(DeviceGetInfoRequest()), LeaveBeside(), CONFIG),
+        expect=(Reply(), Reply(), Reply(), Apart()),
+        catches=("second-client-ends-the-first", "second-client-beside-crash"),
+    ),
+    Case(
+        ident="connection/client-gone",
+        requirement="disconnect.server-end",
+        stimulus=Disconnect(),
+        expect=(),
+        catches=("client-gone-crash",),
+        note="Whether the program ends then, or serves the next client, is told with what came.",
     ),
     Case(
         ident="connection/silent-client",
@@ -76,6 +94,16 @@ CASES = [
         stimulus=Disconnect(),
         expect=Released(MEMORY),
         catches=("memory-outlives-client",),
+    ),
+    Case(
+        ident="connection/migration-state-kept",
+        requirement="disconnect.state-kept",
+        needs=NEEDS,
+        given=(RESET, to(S.STOP)),
+        stimulus=(Reconnect(), NOW, RESET),
+        expect=(in_state(S.STOP), *under("get-info.reset", Reply())),
+        hazards=HAZARDS,
+        catches=("migration-state-of-each-client",),
     ),
     Case(
         ident="connection/state-kept",

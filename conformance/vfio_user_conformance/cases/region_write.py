@@ -211,6 +211,14 @@ CASES = [
         "write-several-rest-ignored",
     ),
     multi(
+        "record-missing",
+        "write-multi.count",
+        (several(one(0), count=2),),
+        (REFUSED,),
+        "write-several-count-unchecked",
+    ),
+    multi("count-zero", "security.validate", (several(one(0, b"")),), (ANYTHING,), "write-several-count-zero-crash"),
+    multi(
         "behind-the-end",
         "security.validate",
         (several(one(0), DeviceWrite(region=CONFIG, offset=2**64 - 2, count=4)),),
