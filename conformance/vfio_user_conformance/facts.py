@@ -226,7 +226,7 @@ WITH_AREAS = Fact(
     "a region with areas to map",
     _first(
         "no region has areas to map",
-        lambda facts: [i for i in _regions(facts, _MMAP_CAPS) if _has_areas(facts.regions[i])],
+        lambda facts: [i for i in _regions(facts, _MMAP_CAPS) if has_areas(facts.regions[i])],
     ),
 )
 MAPPABLE = Fact(
@@ -346,7 +346,7 @@ def _regions_without(facts: Facts, flag: RegionInfoFlags) -> list[int]:
     return [index for index, each in facts.regions.items() if not each.flags & flag and each.size >= 8]
 
 
-def _has_areas(info: DeviceGetRegionInfoReply) -> bool:
+def has_areas(info: DeviceGetRegionInfoReply) -> bool:
     """Whether there are some, or capabilities that cannot be read, which may be some."""
     links, problem = regioncaps.walk(info)
     return problem is not None or any(isinstance(link.content, SparseMmap) for link in links)

@@ -87,6 +87,16 @@ def _circle(reply: DeviceGetRegionInfoReply) -> bytes:
     return chain[:4] + _number(32, 4) + chain[8:] if chain else chain
 
 
+def _in_the_last(change: Callable[[DeviceGetRegionInfoReply], bytes]) -> Callable[[DeviceGetRegionInfoReply], bytes]:
+    """A change of the region that is specific to the device alone."""
+    return lambda reply: change(reply) if reply.index == REGIONS - 1 else reply.capabilities
+
+
+def _far(reply: DeviceGetRegionInfoReply) -> bytes:
+    """The next capability lies far behind."""
+    return reply.capabilities[:4] + _number(0x10000, 4) + reply.capabilities[8:]
+
+
 def _area_outside(reply: DeviceGetRegionInfoReply) -> bytes:
     """The first area begins behind the region."""
     chain = reply.capabilities
@@ -202,6 +212,16 @@ FAULTS: tuple[Fault, ...] = (
         "region-info-chain-circles",
         "The last capability names the first.",
         outgoing=fields(REGION, capabilities=_circle),
+    ),
+    Fault(
+        "region-info-chain-circles-in-the-last",
+        "The only capability of a region names itself.",
+        outgoing=fields(REGION, capabilities=_in_the_last(_circle)),
+    ),
+    Fault(
+        "region-info-capability-far-in-the-last",
+        "The only capability of a region names one that is not there.",
+        outgoing=fields(REGION, capabilities=_in_the_last(_far)),
     ),
     Fault("region-info-mmap-without-descriptor", "A mappable region has no descriptor.", outgoing=without_fds(REGION)),
     Fault(

@@ -6,12 +6,11 @@ from collections.abc import Generator
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_access import read
-from vfio_user_conformance.cases.region_info import CONFIG, areas_of, ask, info_of
+from vfio_user_conformance.cases.region_info import CONFIG, areas_of, ask, info_of, with_areas
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Reply, Whole, with_bits, without_bits
 from vfio_user_conformance.facts import (
     CAPABILITIES_ARGSZ,
     MAPPABLE,
-    WITH_AREAS,
     WITH_CAPABILITIES,
     Fact,
     Facts,
@@ -107,20 +106,20 @@ CASES = [
     Case(
         ident="region-capabilities/areas-counted",
         requirement="region-caps.sparse-areas",
-        stimulus=ask(WITH_AREAS),
-        expect=Reply(
-            whole=(
-                Whole("as many areas as nr_areas says", count_problem),
-                Whole("no more of them", more_problem, "argsz.reply-needed"),
-            )
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region that has areas to map",
+        expect="as many areas as nr_areas says, and no more of them",
+        script=with_areas(
+            Whole("as many areas as nr_areas says", count_problem),
+            Whole("no more of them", more_problem, "argsz.reply-needed"),
         ),
         catches=("region-areas-miscounted", "region-areas-overcounted"),
     ),
     Case(
         ident="region-capabilities/areas-version",
         requirement="region-caps.sparse-version",
-        stimulus=ask(WITH_AREAS),
-        expect=Reply(whole=Whole("version 1 of the list of areas", version_problem)),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region that has areas to map",
+        expect="version 1 of the list of areas",
+        script=with_areas(Whole("version 1 of the list of areas", version_problem)),
         catches=("region-areas-version-zero",),
     ),
     Case(

@@ -1,23 +1,34 @@
 """VFIO_USER_DEVICE_GET_REGION_INFO: sizes, capabilities, and the descriptor to map."""
 
 import mmap
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import pairwise
 
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Reply, Whole, at_least, with_bits, without_bits
+from vfio_user_conformance.expect import (
+    REFUSED,
+    Either,
+    ErrorReply,
+    Expectation,
+    Reply,
+    Whole,
+    at_least,
+    with_bits,
+    without_bits,
+)
 from vfio_user_conformance.facts import (
     CAPABILITIES_ARGSZ,
     MAPPABLE,
     MOST,
     NUM_REGIONS,
-    WITH_AREAS,
     WITH_CAPABILITIES,
     Facts,
+    NotApplicable,
+    has_areas,
 )
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
-from vfio_user_conformance.steps import Exchange, exchange
+from vfio_user_conformance.steps import Exchange, Script, exchange
 from vfio_user_conformance.words import plural
 from vfio_user_proto import regioncaps
 from vfio_user_proto.messages import (
@@ -47,6 +58,35 @@ def every_region(facts: Facts) -> Generator[Exchange, Seen, None]:
     yield exchange(ask(CONFIG), Reply(size=at_least(256)))
     for index in range(min(facts.device.num_regions, MOST)):
         yield exchange(ask(index), Either(Reply(), ErrorReply()))
+
+
+def every(test: Callable[[DeviceGetRegionInfoReply], object], missing: str, expect: Expectation) -> Script:
+    """Ask for each region that ``test`` picks."""
+
+    def script(facts: Facts) -> Generator[Exchange, Seen, None]:
+        found = [index for index, info in facts.regions.items() if test(info)]
+        if not found:
+            raise NotApplicable(missing)
+        for index in found:
+            yield exchange(ask(index), expect)
+
+    return script
+
+
+def with_capabilities(whole: Whole) -> Script:
+    """Ask for each region that has capabilities."""
+    return every(lambda info: info.argsz > info.fixed_size, "no region has capabilities", Reply(whole=whole))
+
+
+def with_areas(*wholes: Whole) -> Script:
+    """Ask for each region that has areas to map."""
+    expect = Reply(fds=1, whole=wholes)
+    return every(
+        lambda info: info.flags & RegionInfoFlags.MMAP and has_areas(info), "no region has areas to map", expect
+    )
+
+
+FLAGGED = Reply(flags=with_bits(RegionInfoFlags.MMAP), fds=1)
 
 
 def chain_problem(seen: Received) -> str:
@@ -177,22 +217,25 @@ CASES = [
     Case(
         ident="region-info/capability-chain",
         requirement="region-caps.chain",
-        stimulus=ask(WITH_CAPABILITIES),
-        expect=Reply(whole=Whole("capabilities within argsz", chain_problem)),
-        catches=("region-info-cap-offset-from-end",),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region that has capabilities",
+        expect="capabilities within argsz",
+        script=with_capabilities(Whole("capabilities within argsz", chain_problem)),
+        catches=("region-info-cap-offset-from-end", "region-info-capability-far-in-the-last"),
     ),
     Case(
         ident="region-info/capability-chain-ends",
         requirement="region-caps.end",
-        stimulus=ask(WITH_CAPABILITIES),
-        expect=Reply(whole=Whole("a chain that ends", end_problem)),
-        catches=("region-info-chain-circles",),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region that has capabilities",
+        expect="chains that end",
+        script=with_capabilities(Whole("a chain that ends", end_problem)),
+        catches=("region-info-chain-circles", "region-info-chain-circles-in-the-last"),
     ),
     Case(
         ident="region-info/mmap-descriptor",
         requirement="get-region-info.mmap-descriptor",
-        stimulus=ask(MAPPABLE),
-        expect=Reply(flags=with_bits(RegionInfoFlags.MMAP), fds=1),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region that can be mapped",
+        expect="replies with the mmap flag and a descriptor",
+        script=every(lambda info: info.flags & RegionInfoFlags.MMAP and info.size, "no region can be mapped", FLAGGED),
         catches=("region-info-mmap-without-descriptor",),
     ),
     Case(
@@ -208,8 +251,9 @@ CASES = [
     Case(
         ident="region-info/areas-map",
         requirement="region-caps.sparse-within-region",
-        stimulus=ask(WITH_AREAS),
-        expect=Reply(fds=1, whole=Whole("areas that can be mapped", mapping_problem)),
+        stimulus="VFIO_USER_DEVICE_GET_REGION_INFO for each region that has areas to map",
+        expect="areas that can be mapped",
+        script=with_areas(Whole("areas that can be mapped", mapping_problem)),
         catches=("region-info-area-outside",),
     ),
 ]
