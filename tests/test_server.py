@@ -1,5 +1,7 @@
 # The server: who gets which device, many clients at once, clients that do not read, running and ending.
 import errno
+import fcntl
+import os
 import resource
 import select
 import shlex
@@ -28,7 +30,7 @@ from vfio_user_proto.messages import (
     RegionWriteRequest,
     VersionRequest,
 )
-from vfio_user_proto.server import Server
+from vfio_user_proto.server import Server, _Client
 from vfio_user_proto.states import Role
 
 SCRATCH = testdev.SCRATCH
@@ -163,6 +165,29 @@ def greeted(client: Client) -> bool:
         return isinstance(client.event(), ReplyReceived)
     except TransportError:
         return False
+
+
+class ClosedMeanwhile(socket.socket):
+    """A socket that is closed behind the back of who asks for its number, which is another descriptor's then."""
+
+    def fileno(self) -> int:
+        number = super().fileno()
+        if number >= 0:
+            self.close()
+            with open(os.devnull) as other:
+                self.other = fcntl.fcntl(other, fcntl.F_DUPFD_CLOEXEC, number)
+            assert self.other == number
+        return number
+
+
+def test_a_client_whose_number_is_taken_while_one_looks_is_gone(no_leak: None) -> None:
+    """Its device is free: the next client gets that, and no new one."""
+    ours, theirs = socket.socketpair()
+    ours.close()
+    client = _Client(sock := ClosedMeanwhile(fileno=theirs.detach()), session=None, ended=print)  # type: ignore[arg-type]
+
+    assert client.gone()
+    os.close(sock.other)
 
 
 @pytest.mark.parametrize("limit", [30, 31])

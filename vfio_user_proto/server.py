@@ -146,13 +146,16 @@ class _Client:
             raise OSError(errno.EAGAIN, str(problem)) from None
 
     def gone(self) -> bool:
-        """Whether the client has closed its end, so that the session ends by itself."""
+        """Whether the client has closed its end, so that the session ends by itself.
+
+        The session may close the socket meanwhile, and its number be another descriptor's: then it was that one that was asked.
+        """
         fd = self._sock.fileno()
         if fd < 0:
             return True
         poll = select.poll()
         poll.register(fd, 0)
-        return bool(poll.poll(0))
+        return bool(poll.poll(0)) or self._sock.fileno() < 0
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the client is gone; says whether it is."""

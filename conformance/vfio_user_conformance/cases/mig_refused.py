@@ -5,7 +5,9 @@ from collections.abc import Generator
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.feature import SET, feature, state
 from vfio_user_conformance.cases.mig_state import (
+    AT_HOME,
     HAZARDS,
+    HOME,
     NEEDS,
     NOW,
     RESET,
@@ -60,7 +62,7 @@ def same_state(facts: Facts) -> Generator[Exchange, Seen, None]:
     seen = yield exchange(to(S.STOP), TAKEN_OR_NOT)
     taken = isinstance(seen, Received) and not seen.message.is_error
     there = (in_state(S.STOP),) if taken else under("mig-state.to-error", NO_ERROR)
-    yield exchange((NOW, RESET), (*there, *under("get-info.reset", Reply())))
+    yield exchange((NOW, *HOME), (*there, *AT_HOME))
 
 
 def short_states(facts: Facts) -> Generator[Exchange, Seen, None]:

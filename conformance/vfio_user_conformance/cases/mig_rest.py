@@ -2,11 +2,11 @@
 
 from vfio_user_conformance.acting import Completed, Raise, Transfer
 from vfio_user_conformance.case import Case
-from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
+from vfio_user_conformance.cases.mig_state import AT_HOME, HAZARDS, HOME, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.server_dma import ALL, BASE, MEMORY, WHATEVER
 from vfio_user_conformance.cases.set_irqs import HAZARDS as RAISING
 from vfio_user_conformance.cases.set_irqs_device import TO_FIRST, A
-from vfio_user_conformance.checks import AfterCheck, Signalled, under
+from vfio_user_conformance.checks import AfterCheck, Signalled
 from vfio_user_conformance.expect import Reply
 from vfio_user_conformance.facts import DMA_READ, DMA_WRITE, PRE_COPY, RAISED, RAISED_INDEX, Fact
 from vfio_user_conformance.memory import Holds, Piece, WasRead
@@ -20,7 +20,7 @@ STOP, STOP_COPY, RESUMING = (S.STOP,), (S.STOP, S.STOP_COPY), (S.STOP, S.RESUMIN
 AGAIN, SAVING = (S.STOP, S.RUNNING), (S.PRE_COPY,)
 PLACE = (BASE + 0x80, 0x140)
 PIECE = Piece(0x80, 0x140)
-BACK = exchange(RESET, under("get-info.reset", Reply()))
+BACK = exchange(HOME, AT_HOME)
 
 
 def rests(what: str, way: Way, act: Transfer | Raise, check: AfterCheck, given: Send, *needs: Fact) -> Case:
