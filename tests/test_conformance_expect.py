@@ -16,6 +16,7 @@ from vfio_user_conformance.expect import (
     HangUp,
     NoReply,
     Reply,
+    Unjudged,
     Whole,
     at_least,
     at_most,
@@ -73,6 +74,7 @@ GOOD, REFUSAL = came(reply(QUERY, INFO)), came(refusal(QUERY))
         (ANYTHING, [GOOD, REFUSAL, HungUp()]),
         (Either(NoReply(), Reply()), [GOOD, Silence()]),
         (Erratum(Reply()), [GOOD]),
+        (Unjudged(), [GOOD, REFUSAL, HungUp()]),
     ],
     ids=str,
 )

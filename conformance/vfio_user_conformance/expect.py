@@ -237,6 +237,20 @@ class Erratum(Expectation):
         return f"{self.accepted} (erratum)"
 
 
+@dataclass(frozen=True)
+class Unjudged(Expectation):
+    """Whatever comes of a command that is there for the next case; others judge it."""
+
+    def takes(self, seen: Seen) -> bool:
+        return not isinstance(seen, Silence)
+
+    def problems(self, seen: Seen, asked: Asked, facts: Facts) -> list[Problem]:
+        return [] if self.takes(seen) else _nothing(seen)
+
+    def __str__(self) -> str:
+        return "any answer"
+
+
 REFUSED = Either(ErrorReply(), HangUp())
 """What a command that is wrong earns where the text leaves open how."""
 
