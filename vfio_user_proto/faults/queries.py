@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from vfio_user_proto import wire
