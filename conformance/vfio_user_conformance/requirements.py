@@ -29,7 +29,8 @@ REQUIREMENTS: Mapping[str, Requirement] = {
             "both",
             "Introduction",
             "Each function that descriptors speed up also works by messages alone, so that a peer which neither sends "
-            "nor accepts descriptors can use the whole device.",
+            "nor accepts descriptors can use the whole device, but for its interrupts: no message tells of one.",
+            "interrupts-in-band",
         ),
         Requirement(
             "region.mapped-bytes",
