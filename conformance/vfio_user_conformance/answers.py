@@ -187,22 +187,6 @@ class Commands(AfterCheck):
 
 
 @dataclass(frozen=True)
-class Asking(AfterCheck):
-    """What holds of memory that is reached by commands alone; where the target sends none, that is what it does wrong."""
-
-    expected: AfterCheck
-
-    def check(self, session: Session) -> list[Problem]:
-        found = self.expected.check(session)
-        return (
-            found if session.commands else [each._replace(requirement="dma-map.without-descriptor") for each in found]
-        )
-
-    def __str__(self) -> str:
-        return str(self.expected)
-
-
-@dataclass(frozen=True)
 class NoCommands(AfterCheck):
     """The target did not ask for any memory."""
 

@@ -21,7 +21,7 @@ from vfio_user_proto.craft import craft
 from vfio_user_proto.errors import TargetError
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, HeaderFlags, MessageType, VersionRequest
 from vfio_user_proto.model import Record
-from vfio_user_proto.unix import Stream, process_of
+from vfio_user_proto.unix import Stream
 
 # What this suite proposes: the newest minor version in use, and every capability that its main connection can serve.
 MAJOR, MINOR = 0, 2
@@ -79,8 +79,7 @@ class Session:
         self.target, self.facts, self.timing = target, facts, timing
         self.log: list[dict[str, Any]] = []
         self.started = time.monotonic()
-        self.negotiated = False
-        self.garbled = ""
+        self.negotiated, self.garbled = False, ""
         self.asked = Asked(0, 0)
         self.answer: Answering = refuse
         self.commands: list[Commanded] = []
@@ -90,7 +89,6 @@ class Session:
         self._peer: Peer | None = None
         self._twin: Peer | None = None
         self.beside: list[Peer] = []  # further clients
-        self.astray: list[Received] = []  # what came to them and answers nothing of theirs
         self._handles: dict[Descriptor, Handle] = {}
         self._asked: list[Asked] = []
         self._answered: set[Asked] = set()
@@ -159,10 +157,6 @@ class Session:
         except TargetError:
             self.restart()
 
-    def served_by(self) -> int:
-        """The process at the other end."""
-        return process_of(self._live().stream.socket)
-
     def half_close(self) -> None:
         """Send no more; what comes is still read."""
         self._live().half_close()
@@ -173,10 +167,9 @@ class Session:
 
     def disconnect(self) -> None:
         """Close the connection; nothing that was sent on it is answered any more."""
-        for peer in (*self._peers, *self.beside):
+        for peer in (*self.peers, *self.beside):
             peer.close()
-        self.beside.clear()
-        self._peer, self._twin, self._pending, self.negotiated = None, None, None, False
+        self._peer, self._twin, self._pending, self.negotiated, self.beside = None, None, None, False, []
         self._asked.clear()
         self._answered.clear()
 
@@ -333,16 +326,16 @@ class Session:
     def stirs(self, seconds: float) -> bool:
         """Whether anything comes, or is closed, within ``seconds``; it is not read."""
         waiting = select.poll()
-        for peer in self._peers:
+        for peer in self.peers:
             waiting.register(peer.stream.fileno(), select.POLLIN)
         return bool(waiting.poll(seconds * 1000))
 
     def unread(self) -> int:
         """A number that changes when the target reads something."""
-        return sum(peer.stream.unread() for peer in self._peers)
+        return sum(peer.stream.unread() for peer in self.peers)
 
     @property
-    def _peers(self) -> list[Peer]:
+    def peers(self) -> list[Peer]:
         return [peer for peer in (self._peer, self._twin) if peer is not None]
 
     def _query(self) -> Asked:
