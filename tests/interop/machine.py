@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 CACHE = Path(os.environ.get("VFIO_USER_INTEROP_CACHE") or Path.home() / ".cache" / "vfio-user-interop")
-# Seconds; emulation is slow, and the machine may have other things to do. Nothing waits that long where all is well.
+# Seconds, of which those do not count in which QEMU wanted the processor and others had it. Emulation is slow; nothing
+# waits that long where all is well.
 PATIENCE = 120.0
 # MiB of the guest, and an address in them beyond those that its kernel uses.
 SIZE = 256
@@ -42,10 +45,10 @@ def huge_pages_missing() -> str | None:
 
 
 class Line:
-    """One end of a socket that carries text; every wait has a deadline and ends with the socket."""
+    """One end of a socket that carries text; waits end with it, or at a deadline that ``starved`` puts off."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    def __init__(self, sock: socket.socket, starved: Callable[[], float] = lambda: 0.0) -> None:
+        self.sock, self._starved = sock, starved
         self._text = ""  # what came and was not taken
 
     def send(self, text: str) -> None:
@@ -53,12 +56,15 @@ class Line:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """The next match of ``pattern`` behind the one before; a line ends with a line feed, without the return before it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE - self._starved()
         while True:
             if found := re.search(pattern, self._text, re.MULTILINE):
                 self._text = self._text[found.end() :]
                 return found
-            ready = select.select([self.sock], [], [], max(0.0, deadline - time.monotonic()))[0]
+            left = deadline + self._starved() - time.monotonic()
+            ready = select.select([self.sock], [], [], max(0.0, left))[0]
+            if not ready and left > 0:
+                continue
             data = self.sock.recv(65536) if ready else b""
             if not data:
                 why = "the line ended" if ready else f"nothing like it came within {PATIENCE:g} s"
@@ -100,7 +106,7 @@ class Machine:
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(), also_theirs.fileno()),
             )
-        self.console, self._monitor = Line(console), Line(monitor)
+        self.console, self._monitor = Line(console, self._starved), Line(monitor, self._starved)
         self._answers: list[dict[str, Any]] = []
         try:
             self._monitor.wait_for(r'^\{"QMP".*$')
@@ -153,6 +159,15 @@ class Machine:
 
     def _printed(self) -> str:
         return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
+
+    def _starved(self) -> float:
+        """How many seconds one of QEMU's threads has waited for a processor."""
+        threads = Path(f"/proc/{self._qemu.pid}/task").glob("*/schedstat")
+        waited = 0
+        for each in threads:
+            with suppress(OSError):  # a thread that has ended meanwhile
+                waited = max(waited, int(each.read_text().split()[1]))
+        return waited / 1e9
 
     def _wait_for(self, *keys: str) -> dict[str, Any]:
         """The oldest message of the monitor that has one of ``keys``; others are kept."""
