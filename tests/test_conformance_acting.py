@@ -8,14 +8,21 @@ import pytest
 from judging import QUICK, Threaded, plain, refusal, reply, texts
 
 from vfio_user_conformance.acting import Completed, Raise, Transfer
-from vfio_user_conformance.facts import Facts, NotApplicable
+from vfio_user_conformance.facts import RAISED_AGAIN, RAISED_INDEX, Facts, NotApplicable
 from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, Refill, WasRead
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.profile import Profile
 from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Interrupt, Pattern, Poke, Register
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL, NoSession, NotReached, Session
-from vfio_user_proto.messages import RegionReadReply, RegionReadRequest, RegionWriteReply, RegionWriteRequest
+from vfio_user_proto.messages import (
+    DeviceGetIrqInfoReply,
+    IrqInfoFlags,
+    RegionReadReply,
+    RegionReadRequest,
+    RegionWriteReply,
+    RegionWriteRequest,
+)
 from vfio_user_proto.wire import Message
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -196,3 +203,17 @@ def test_a_device_that_is_not_made_ready_is_not_judged() -> None:
         session.greet()
     session.close()
     target.close()
+
+
+def test_an_interrupt_that_masks_itself_is_raised_only_where_there_is_no_other() -> None:
+    """Once signalled it stays silent until the client lifts that, so a second time would say nothing."""
+    intx, msix = (Interrupt(index, 0, ()) for index in (0, 2))
+    kinds = {
+        0: DeviceGetIrqInfoReply(count=1, flags=IrqInfoFlags.AUTOMASKED),
+        2: DeviceGetIrqInfoReply(index=2, count=1),
+    }
+    both, alone = (Facts(profile=Profile(irqs=irqs), irqs=kinds) for irqs in ((intx, msix), (intx,)))
+
+    assert (RAISED_INDEX.read(both), RAISED_AGAIN.read(both), RAISED_INDEX.read(alone)) == (2, 1, 0)
+    with pytest.raises(NotApplicable, match="masks itself"):
+        RAISED_AGAIN.read(alone)

@@ -181,7 +181,10 @@ DMA_READ = Fact("a device that reads memory", _flag(NO_DMA, lambda facts: facts.
 RAISED_INDEX = Fact(
     "the index of an interrupt that can be raised",
     _first(
-        "the profile does not say how to raise an interrupt", lambda facts: [each.index for each in facts.profile.irqs]
+        "the profile does not say how to raise an interrupt",
+        lambda facts: sorted(
+            (each.index for each in facts.profile.irqs), key=lambda index: _masks_itself(facts, index)
+        ),
     ),
 )
 RAISED = Fact("its vector", lambda facts: _raised(facts)[0].vector)
@@ -304,6 +307,16 @@ RAISED_MASKABLE = Fact(
         lambda facts: bool(facts.irqs[RAISED_INDEX.read(facts)].flags & IrqInfoFlags.MASKABLE),
     ),
 )
+RAISED_AGAIN = Fact(
+    "that it does not mask itself",
+    _flag(
+        "the interrupt that can be raised masks itself",
+        lambda facts: not _masks_itself(facts, RAISED_INDEX.read(facts)),
+    ),
+)
+MANY_MAPS = Fact(
+    "300 mappings", _flag("it takes fewer than 300 mappings", lambda facts: facts.capabilities.max_dma_maps >= 300)
+)
 TWO_FDS = Fact(
     "two descriptors per message",
     _flag("it takes fewer than 2 descriptors with a message", lambda facts: facts.capabilities.max_msg_fds >= 2),
@@ -369,8 +382,13 @@ def _is_set(facts: Facts, index: int) -> bool:
     return bool(facts.irqs[index].flags & IrqInfoFlags.NORESIZE)
 
 
+def _masks_itself(facts: Facts, index: int) -> bool:
+    """Whether an interrupt, once signalled, is not signalled again before the client lifts that."""
+    return index in facts.irqs and bool(facts.irqs[index].flags & IrqInfoFlags.AUTOMASKED)
+
+
 def _raised(facts: Facts) -> list[Interrupt]:
-    """The interrupts of the first index that can be raised."""
+    """The interrupts of the first index that can be raised; of one that does not mask itself, if there is one."""
     index = RAISED_INDEX.read(facts)
     return [each for each in facts.profile.irqs if each.index == index]
 

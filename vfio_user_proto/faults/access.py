@@ -223,6 +223,11 @@ FAULTS: tuple[Fault, ...] = (
         "Only the offset is looked at.",
         lambda r: r.region == CONFIG and r.offset < CONFIG_SIZE < r.offset + r.count < BIG,
     ),
+    _reads(
+        "read-one-byte-more-crash",
+        "The end of the region is one byte further on.",
+        lambda r: r.region == CONFIG and r.offset + r.count == CONFIG_SIZE + 1,
+    ),
     _reads("read-wrap-crash", "offset and count fit into 64 bits.", lambda r: r.offset + r.count >= 1 << 64),
     _reads("read-no-such-region-crash", "Regions exist.", lambda r: r.region >= REGIONS),
     _reads("read-count-largest-crash", "There is memory for any count.", lambda r: r.count >= BIG),

@@ -11,6 +11,7 @@ from vfio_user_conformance.expect import Either, ErrorReply, HangUp, NoReply, Re
 from vfio_user_conformance.facts import (
     LARGEST,
     LARGEST_SIZE,
+    MANY_MAPS,
     MAX_XFER,
     SCRATCH,
     SCRATCH_KEEPS,
@@ -89,6 +90,7 @@ CASES = [
         requirement="dma-map.any-time",
         stimulus=Together(tuple(Send(request(number * 2 * PAGE)) for number in range(1, 301))),
         expect=(Reply(),) * 300,
+        needs=(MANY_MAPS,),
         hazards=STRESS,
         catches=("map-table-of-256",),
     ),

@@ -158,6 +158,7 @@ CASES = [
     ),
     nowhere("behind-the-end", read(CONFIG, size_of(CONFIG), 4), "read-behind-the-end-crash"),
     nowhere("across-the-end", read(CONFIG, size_of(CONFIG) - 2, 4), "read-across-the-end-crash"),
+    nowhere("one-byte-across-the-end", read(CONFIG, size_of(CONFIG) - 3, 4), "read-one-byte-more-crash"),
     nowhere("range-wraps", read(CONFIG, 2**64 - 2, 4), "read-wrap-crash"),
     nowhere("no-such-region", read(NUM_REGIONS, 0, 4), "read-no-such-region-crash"),
     nowhere("count-largest", read(CONFIG, 0, 0xFFFFFFFF), "read-count-largest-crash"),
