@@ -11,12 +11,14 @@ from vfio_user_conformance.acting import Completed, Raise, Transfer
 from vfio_user_conformance.facts import RAISED_AGAIN, RAISED_INDEX, Facts, NotApplicable
 from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, Refill, WasRead
 from vfio_user_conformance.peer import Received
-from vfio_user_conformance.profile import Profile
-from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Interrupt, Pattern, Poke, Register
+from vfio_user_conformance.profile import Profile, Scratch
+from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Doorbell, Interrupt, Pattern, Poke, Register
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL, NoSession, NotReached, Session
 from vfio_user_proto.messages import (
+    DeviceGetInfoReply,
     DeviceGetIrqInfoReply,
+    DeviceGetRegionInfoReply,
     IrqInfoFlags,
     RegionReadReply,
     RegionReadRequest,
@@ -113,7 +115,8 @@ def test_what_the_profile_does_not_tell_does_not_apply(device: tuple[Session, Re
 def test_a_transfer_is_done_when_the_register_says_so(device: tuple[Session, Registers]) -> None:
     session, target = device
 
-    assert texts(Completed().check(session)) == ["the device does not say that the transfer is done"]
+    late = "the device does not say that the transfer is done: 0x20 of region 0 reads as 0x0, not 0x1"
+    assert texts(Completed().check(session)) == [late]
     target.memory[0x20] = 1
     assert Completed().check(session) == []
 
@@ -217,3 +220,23 @@ def test_an_interrupt_that_masks_itself_is_raised_only_where_there_is_no_other()
     assert (RAISED_INDEX.read(both), RAISED_AGAIN.read(both), RAISED_INDEX.read(alone)) == (2, 1, 0)
     with pytest.raises(NotApplicable, match="masks itself"):
         RAISED_AGAIN.read(alone)
+
+
+def test_what_the_profile_names_and_the_target_has_not_is_told() -> None:
+    regions = {0: DeviceGetRegionInfoReply(size=0x100)}
+    irqs = {2: DeviceGetIrqInfoReply(index=2, count=4)}
+    device = DeviceGetInfoReply(num_regions=9)
+    beyond = (Poke(Register(0, 0xFC, 8), 1), Poke(Register(9, 0, 4), 1), Poke(Register(1, 0x9000, 4), 1))
+    fits = replace(PROFILE, scratch=Scratch(0, 0xC0, 0x40))
+    wrong = Profile(
+        scratch=Scratch(0, 0xF0, 0x20), irqs=(Interrupt(2, 4, beyond),), doorbells=(Doorbell(0, 0, None, DONE, None),)
+    )
+
+    assert list(Facts(profile=fits, regions=regions, irqs=irqs, device=device).misfits()) == []
+    assert list(Facts(profile=wrong).misfits()) == []
+    assert list(Facts(profile=wrong, regions=regions, irqs=irqs, device=device).misfits()) == [
+        "[scratch] has bytes 0xf0 to 0x110 of region 0, which has 0x100",
+        "[[irq]] has bytes 0xfc to 0x104 of region 0, which has 0x100",
+        "[[irq]] has region 9, and there are 9",
+        "[[irq]] has vector 4 of index 2, which has 4",
+    ]

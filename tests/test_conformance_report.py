@@ -109,6 +109,16 @@ def test_text_tells_the_worst_first_and_what_is_wrong_in_one_way_once() -> None:
     assert lines[-1] == "not conforming: 5 findings"
 
 
+def test_text_tells_deviations_of_one_kind_once() -> None:
+    ones = [
+        Result(f"a/{name}", "dma-map.adjacent", "", "should", Outcome.DEVIATION, why)
+        for name, why in ("xo", "yp", "zo")
+    ]
+    lines = text.render(Report("t", "", False, tuple(ones), 0.0)).splitlines()
+
+    assert lines[2:5] == ["deviation a/x: o", "  so too    a/z", "deviation a/y: p"]
+
+
 def test_text_tells_first_the_case_that_tests_just_what_is_wrong() -> None:
     cut = Result("stream/cut", "stream.cut-message", "", "must", Outcome.FAIL, "held", broken="dma-unmap.released")
     own = Result("dma-unmap/released", "dma-unmap.released", "", "must", Outcome.FAIL, "held after the reply")

@@ -103,6 +103,14 @@ def completed(session: Session, operation: Operation) -> bool:
     return read(session, how.completion) == how.done
 
 
+def _shows(session: Session, operation: Operation) -> str:
+    """What the completion of a transfer reads as, where it can be read."""
+    how = recipe(session.facts, operation)
+    value = read(session, how.completion) if session.negotiated else None
+    where = f"{how.completion.offset:#x} of region {how.completion.region}"
+    return "" if value is None else f": {where} reads as {value:#x}, not {how.done:#x}"
+
+
 @dataclass(frozen=True)
 class Completed(AfterCheck):
     """The device comes to say that its transfer is done."""
@@ -115,7 +123,7 @@ class Completed(AfterCheck):
         idle = select.poll()
         while not completed(session, self.operation):
             if not session.negotiated or (end is not None and time.monotonic() >= end):
-                return [Problem("the device does not say that the transfer is done")]
+                return [Problem(f"the device does not say that the transfer is done{_shows(session, self.operation)}")]
             idle.poll(1)
         return []
 

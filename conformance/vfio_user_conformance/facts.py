@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,31 @@ class Facts:
     def transfers(self, operation: str) -> bool:
         """Whether the profile tells how to make the device do this with client memory."""
         return any(each.operation == operation for each in self.profile.dma)
+
+    def misfits(self) -> Iterator[str]:
+        """What the profile names and the target, by its own words, has not: a sentence each."""
+        profile = self.profile
+        if profile.scratch is not None:
+            yield from self._outside("[scratch]", profile.scratch.region, profile.scratch.offset, profile.scratch.size)
+        pokes = {"[[dma]]": [poke.register for each in profile.dma for poke in each.steps]}
+        pokes["[[dma]]"] += [each.completion for each in profile.dma]
+        pokes["[[irq]]"] = [poke.register for each in profile.irqs for poke in each.steps]
+        shown = {each for bell in profile.doorbells for each in (bell.count, bell.value) if each is not None}
+        pokes["[[doorbell]]"] = sorted(shown, key=lambda each: (each.region, each.offset))
+        for name, registers in pokes.items():
+            for each in dict.fromkeys(registers):
+                yield from self._outside(name, each.region, each.offset, each.width)
+        for irq in profile.irqs:
+            if irq.index in self.irqs and irq.vector >= self.irqs[irq.index].count:
+                yield f"[[irq]] has vector {irq.vector} of index {irq.index}, which has {self.irqs[irq.index].count}"
+
+    def _outside(self, name: str, region: int, offset: int, size: int) -> Iterator[str]:
+        """Of a region that was not told of nothing is known, but of one beyond the last."""
+        if self.device.num_regions and region >= self.device.num_regions:
+            yield f"{name} has region {region}, and there are {self.device.num_regions}"
+        elif region in self.regions and offset + size > self.regions[region].size:
+            most = self.regions[region].size
+            yield f"{name} has bytes {offset:#x} to {offset + size:#x} of region {region}, which has {most:#x}"
 
     def take(self, request: Record, reply: Record | None) -> None:
         """Note what the target answered to a question."""

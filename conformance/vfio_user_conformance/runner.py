@@ -28,6 +28,8 @@ def run(bench: Bench, chosen: list[Case], workers: int = 1, *, strict: bool = Fa
     started = time.monotonic()
     try:
         bench.survey()
+        for each in bench.facts.misfits():
+            print(f"vfio-user: the profile does not fit: {each}", file=sys.stderr)
         results: list[Result] = []
         tell = _listener(results, len(chosen))
         if workers == 1:

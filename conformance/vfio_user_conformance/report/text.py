@@ -79,13 +79,18 @@ def _names(results: Sequence[Result]) -> str:
 
 
 def _deviations(results: Sequence[Result], color: bool) -> Iterator[str]:
-    """What does not count: a line each, and behind those about the same requirement its sentence."""
+    """What does not count: a line for each way, and behind those about the same requirement its sentence."""
     alike = defaultdict[str, list[Result]](list)
     for result in results:
         if result.outcome is Outcome.DEVIATION and not result.known:
             alike[_broken(result)].append(result)
     for ident, ones in alike.items():
-        yield from (f"{_paint('deviation', _YELLOW, color)} {one.ident}: {_short(one.reason)}" for one in ones)
+        same = defaultdict[str, list[Result]](list)
+        for one in ones:
+            same[one.reason].append(one)
+        for reason, (first, *others) in same.items():
+            yield f"{_paint('deviation', _YELLOW, color)} {first.ident}: {_short(reason)}"
+            yield from [f"  so too    {_names(others)}"] if others else []
         yield from (f"  {REQUIREMENTS[ident].level:9} {ident}: {coverage.quoted(REQUIREMENTS[ident])}", "")
 
 
