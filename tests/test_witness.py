@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from commands import VFIO_USER, vfio_user
+from hostile import greeting
 
 from vfio_user_proto.client import Client
 
@@ -121,10 +122,10 @@ def test_nobody_comes_within_the_time_limit(tmp_path: Path) -> None:
 
 
 def test_a_client_that_stays_is_ended_at_the_time_limit() -> None:
-    program = (
-        "from vfio_user_proto.client import Client; import signal, sys; c = Client.connect(sys.argv[1]); signal.pause()"
-    )
-    done = run("--spawn", python(program), "--time-limit", "2")
+    """It imports little, so as to have sent its VERSION by then also on a slow machine."""
+    program = "import signal, socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+    program += f"s.send(bytes.fromhex('{greeting().hex()}')); signal.pause()"
+    done = run("--spawn", python(program).replace(" -c ", " -S -E -c "), "--time-limit", "2")
     assert done.returncode == 0, done.stdout
 
 
