@@ -2,7 +2,7 @@
 import pytest
 
 from vfio_user_conformance.case import catalogue
-from vfio_user_conformance.proof import bench
+from vfio_user_conformance.proof import unhurried
 from vfio_user_conformance.reach import PLACES, Place, Reach, replaced
 from vfio_user_proto.cli.judged import serving
 from vfio_user_proto.dirty import DirtyLog
@@ -42,7 +42,7 @@ def test_cases_reach_what_their_commands_call(capfd: pytest.CaptureFixture[str])
     every = catalogue()
 
     with capfd.disabled():  # the server is a fork of this process, with its standard output
-        reach = Reach(bench, serving(()))
+        reach = Reach(unhurried, serving(()))
         info, raised, logged = (
             reach.of(every[ident]) for ident in ("device-info/reply", "set-irqs/raised-by-client", "dma-logging/report")
         )
