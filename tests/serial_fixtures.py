@@ -23,14 +23,14 @@ def listener(no_leak: None, tmp_path: Path) -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def serving(listener: socket.socket) -> Iterator[Serving]:
-    with Serving(partial(SerialDevice, listener)) as serving:
-        yield serving
+def serial(listener: socket.socket) -> Iterator[Serving]:
+    with Serving(partial(SerialDevice, listener)) as running:
+        yield running
 
 
 @pytest.fixture
-def port(serving: Serving) -> Iterator[Client]:
-    with Client.connect(serving.path) as client:
+def port(serial: Serving) -> Iterator[Client]:
+    with Client.connect(serial.path) as client:
         yield client
 
 

@@ -145,12 +145,12 @@ def test_terminal_that_left_keeps_nobody_busy_while_it_is_not_read(
 
 
 def test_each_device_has_a_terminal_of_its_own(
-    serving: Serving, port: Client, connect: Callable[[], socket.socket]
+    serial: Serving, port: Client, connect: Callable[[], socket.socket]
 ) -> None:
     first = connect()
     send(port, b"1")
     assert first.recv(9) == b"1"
-    with Client.connect(serving.path) as other:
+    with Client.connect(serial.path) as other:
         second = connect()
         send(other, b"2")
         assert second.recv(9) == b"2"
@@ -159,13 +159,13 @@ def test_each_device_has_a_terminal_of_its_own(
         assert get(port, LSR) == EMPTY
 
 
-def test_terminal_stays_when_the_client_changes(serving: Serving, connect: Callable[[], socket.socket]) -> None:
+def test_terminal_stays_when_the_client_changes(serial: Serving, connect: Callable[[], socket.socket]) -> None:
     terminal = connect()
     for text in (b"one", b"two"):
-        with Client.connect(serving.path) as client:
+        with Client.connect(serial.path) as client:
             send(client, text)
             assert exactly(terminal, 3) == text
-        serving.wait_left()
+        serial.wait_left()
 
 
 def test_without_a_line_it_is_a_port_all_the_same(no_leak: None) -> None:
