@@ -193,9 +193,9 @@ def test_what_any_session_is_the_end_of_is_told_once() -> None:
     made = bench()
     ends = iter(
         [
-            "exit status 1 (Sanitizer: here)",
-            "exit status 0 (Sanitizer: here)",
-            "exit status 1 (Sanitizer: here)",
+            "exit status 1 (Sanitizer: free a.c:5)",
+            "exit status 0 (Sanitizer: free a.c:5)",
+            "exit status 1 (Sanitizer: free)",
             "abort",
         ]
     )
@@ -206,7 +206,7 @@ def test_what_any_session_is_the_end_of_is_told_once() -> None:
 
     assert (first.outcome, first.broken) == (Outcome.CRASH, "security.validate")
     assert first.reason == (
-        "exit status 0 (Sanitizer: here) when it is left or stopped, after every session; told only here"
+        "exit status 0 (Sanitizer: free a.c:5) when it is left or stopped, after every session; told only here"
     )
     assert second.outcome is Outcome.PASS
     assert (third.outcome, third.reason) == (Outcome.CRASH, "it was refused with EINVAL; abort, soon afterwards")

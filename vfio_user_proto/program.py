@@ -19,7 +19,11 @@ class End(NamedTuple):
     @property
     def cause(self) -> str:
         """What stands in ``how`` of a report, which a stop may give another exit status; ``how`` where there is none."""
-        return self.how.partition(" (")[2] or self.how
+        return self.how.partition(" (")[2].removesuffix(")") or self.how
+
+    def is_like(self, cause: str) -> bool:
+        """Whether it is what ``cause`` tells, of which a stop may have cut off the end here or there."""
+        return bool(cause) and (cause.startswith(self.cause) or self.cause.startswith(cause))
 
 
 class Program(Protocol):

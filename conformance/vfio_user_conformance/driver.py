@@ -242,10 +242,10 @@ class Bench:
             self._deaf = 0 if session.leave() else self._deaf + 1
         session.close()
         end = target.done()
-        if end is None or (end.cause == self.mortal and self.mourned):
+        if end is None or (end.is_like(self.mortal) and self.mourned):
             return result
         how = f"{end.how}, soon afterwards"
-        if end.cause == self.mortal:
+        if end.is_like(self.mortal):
             how, self.mourned = f"{end.how} when it is left or stopped, after every session; told only here", True
         reason = listed([*([result.reason] if result.reason else []), how])
         return replace(result, outcome=Outcome.CRASH, reason=reason, broken=SURVIVAL, stderr=target.stderr())
