@@ -35,7 +35,7 @@ class Beside:
         session.beside.append(peer)
         for message in _ASKED.values():
             peer.send((message,))
-            seen = peer.receive(session.timing.patience)
+            seen = peer.receive(session.timing.answer)
             if not isinstance(seen, Received) or seen.message.is_error:
                 return
 

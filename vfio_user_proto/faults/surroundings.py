@@ -11,7 +11,6 @@ from vfio_user_proto.device import Device
 from vfio_user_proto.faults.kit import Fault, Watched, die, method, right
 from vfio_user_proto.messages import Command, DeviceState
 from vfio_user_proto.responder import Answer, Responder
-from vfio_user_proto.states import State
 
 
 def _daemonized(self: Any, request: Any, fds: list[int]) -> Answer:
@@ -48,10 +47,10 @@ class _Crowd(Watched):
 
 
 class _One(_Crowd):
-    """Has room for one client."""
+    """Has forgotten the first client when there is a second one."""
 
     def came(self) -> None:
-        if len(self.there) > 1:
+        if self in self.there and self.there[-1] is not self:
             die()
 
 
@@ -64,10 +63,13 @@ class _Last(_Crowd):
 
 
 class _Gone(Watched):
-    """Dies when a client that was served leaves."""
+    """Dies when a client has negotiated and leaves."""
+
+    messages = 0
 
     def receive(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        if not data and not self.inside and self.state is not State.NEW:
+        self.messages += bool(data) and not self.inside
+        if not data and self.messages == 1 and not self.inside:
             die()
         super().receive(data, fds)
 
@@ -96,7 +98,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("backend-sigterm-ignored", "A server that has a client goes on.", responder=method("version", _deaf)),
     Fault("second-client-beside-crash", "There is one client.", connection=_One),
     Fault("second-client-ends-the-first", "The last client counts.", connection=_Last),
-    Fault("client-gone-crash", "A client that was served stays.", connection=_Gone),
+    Fault("client-gone-crash", "A client that has negotiated asks for something.", connection=_Gone),
     Fault("migration-state-of-each-client", "The migration state is the client's.", responder=_Runs),
     Fault("twin-socket-no-socket", "Any descriptor will do for the second socket.", outgoing=_null),
     Fault(

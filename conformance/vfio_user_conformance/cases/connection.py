@@ -9,7 +9,8 @@ from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import Reply
 from vfio_user_conformance.facts import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
 from vfio_user_conformance.sending import Send
-from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Together
+from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Together, exchange
+from vfio_user_conformance.story import story
 from vfio_user_conformance.surroundings import Apart, Beside, LeaveBeside
 from vfio_user_proto.craft import craft
 from vfio_user_proto.messages import Command, DeviceGetInfoRequest, DeviceGetRegionInfoRequest
@@ -19,25 +20,12 @@ MEMORY = Memfd()
 MAPPED = Send(request(0x10000, PAGE), fds=(MEMORY,))
 LET_GO = under("disconnect.unmap-all", Released(MEMORY))
 
+INFO = Send(DeviceGetInfoRequest())
 CONFIG = Send(DeviceGetRegionInfoRequest(argsz=0x1000, index=7))
 # Replies of 4 KiB to all of these do not fit into any socket: some are still due when the client leaves.
 _MANY = 1024
 
 CASES = [
-    Case(
-        ident="connection/next-client",
-        requirement="disconnect.survived",
-        stimulus=(Reconnect(), Reconnect(), Send(DeviceGetInfoRequest())),
-        expect=Reply(),
-        catches=("second-client-hangs",),
-    ),
-    Case(
-        ident="connection/second-beside",
-        requirement="socket.one-session",
-        stimulus=(Send(DeviceGetInfoRequest()), Beside(), Send(DeviceGetInfoRequest()), LeaveBeside(), CONFIG),
-        expect=(Reply(), Reply(), Reply(), Apart()),
-        catches=("second-client-ends-the-first", "second-client-beside-crash"),
-    ),
     Case(
         ident="connection/client-gone",
         requirement="disconnect.server-end",
@@ -45,6 +33,21 @@ CASES = [
         expect=(),
         catches=("client-gone-crash",),
         note="Whether the program ends then, or serves the next client, is told with what came.",
+    ),
+    Case(
+        ident="connection/next-client",
+        requirement="disconnect.survived",
+        stimulus=(Reconnect(), Reconnect(), Send(DeviceGetInfoRequest())),
+        expect=Reply(),
+        catches=("second-client-hangs",),
+    ),
+    story(
+        "connection/second-beside",
+        "socket.one-session",
+        exchange(INFO, Reply()),
+        exchange((Beside(), INFO), (Reply(), Apart())),
+        exchange((LeaveBeside(), CONFIG), Reply()),
+        catches=("second-client-ends-the-first", "second-client-beside-crash"),
     ),
     Case(
         ident="connection/silent-client",
