@@ -8,8 +8,9 @@ import pytest
 from judging import QUICK, Threaded, plain, refusal, reply, texts
 
 from vfio_user_conformance.acting import Completed, Raise, Transfer
-from vfio_user_conformance.facts import RAISED_AGAIN, RAISED_INDEX, Facts, NotApplicable
+from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, Refill, WasRead
+from vfio_user_conformance.needs import RAISED_AGAIN, RAISED_INDEX
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.profile import Profile, Scratch
 from vfio_user_conformance.recipes import IOVA, LENGTH, Dma, Doorbell, Interrupt, Pattern, Poke, Register

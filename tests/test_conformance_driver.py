@@ -10,7 +10,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.descriptors import Pipe
 from vfio_user_conformance.expect import REFUSED, ErrorReply, Expectation, NoReply, Problem, Reply
-from vfio_user_conformance.facts import MAPPABLE, SCRATCH, SCRATCH_REGION, Facts
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.needs import MAPPABLE, SCRATCH, SCRATCH_REGION
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session

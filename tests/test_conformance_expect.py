@@ -24,7 +24,8 @@ from vfio_user_conformance.expect import (
     with_bits,
     without_bits,
 )
-from vfio_user_conformance.facts import NUM_REGIONS, Facts
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.needs import NUM_REGIONS
 from vfio_user_conformance.peer import Asked, HungUp, Received, Seen, Silence
 from vfio_user_proto import wire
 from vfio_user_proto.craft import craft

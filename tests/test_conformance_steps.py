@@ -2,7 +2,8 @@
 import pytest
 
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.facts import MAX_XFER, NUM_REGIONS, SCRATCH, Facts, NotApplicable, resolve, size_of
+from vfio_user_conformance.facts import Facts, NotApplicable, resolve
+from vfio_user_conformance.needs import MAX_XFER, NUM_REGIONS, SCRATCH, size_of
 from vfio_user_conformance.profile import Profile, Scratch
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Together

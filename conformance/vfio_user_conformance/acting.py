@@ -8,7 +8,8 @@ from typing import Literal
 
 from vfio_user_conformance.checks import AfterCheck
 from vfio_user_conformance.expect import Problem
-from vfio_user_conformance.facts import NO_DMA, Facts, NotApplicable, resolve
+from vfio_user_conformance.facts import Facts, NotApplicable, resolve
+from vfio_user_conformance.needs import NO_DMA
 from vfio_user_conformance.recipes import ALGORITHMS, Dma, Poke, Register
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Gone, NotReached, Session

@@ -7,7 +7,8 @@ from vfio_user_conformance.acting import Completed, Transfer
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.dma_logging import STOP, K, data_of, layout, report, start
 from vfio_user_conformance.expect import Is, Reply, Whole
-from vfio_user_conformance.facts import DMA_LOGGING, DMA_WRITE, Fact, Facts
+from vfio_user_conformance.facts import Fact, Facts
+from vfio_user_conformance.needs import DMA_LOGGING, DMA_WRITE
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Step, exchange

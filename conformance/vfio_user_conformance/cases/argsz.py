@@ -7,7 +7,7 @@ from vfio_user_conformance.cases.irq_info import ask as ask_irq
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_info import ask as ask_region
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Expectation, Reply, Whole
-from vfio_user_conformance.facts import DMA_LOGGING, IRQ, MIGRATION
+from vfio_user_conformance.needs import DMA_LOGGING, IRQ, MIGRATION
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (

@@ -9,7 +9,7 @@ from vfio_user_conformance.cases.region_info import ask as ask_region
 from vfio_user_conformance.cases.version import WITH_TWIN, WITHOUT_TWIN, propose
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, HangUp, Reply, Whole, at_most
-from vfio_user_conformance.facts import MAPPABLE, READ_MAPPABLE
+from vfio_user_conformance.needs import MAPPABLE, READ_MAPPABLE
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.words import plural

@@ -6,7 +6,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_access import CONFIG, read
 from vfio_user_conformance.cases.region_write import put
 from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply
-from vfio_user_conformance.facts import Facts, size_of
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.needs import size_of
 from vfio_user_conformance.peer import HungUp, Received, Seen
 from vfio_user_conformance.steps import Afresh, Exchange, exchange
 from vfio_user_proto.messages import RegionReadReply

@@ -7,7 +7,7 @@ from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import Reply
-from vfio_user_conformance.facts import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
+from vfio_user_conformance.needs import LARGEST, LARGEST_SIZE, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Disconnect, Raw, Reconnect, Together, exchange
 from vfio_user_conformance.story import story

@@ -11,7 +11,7 @@ from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, NONE, RAISE, 
 from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Descriptor, EventFd, LoneEventFd, Odd, Pipe
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, Expectation, NoReply, Reply
-from vfio_user_conformance.facts import NUM_IRQS, SEVERAL
+from vfio_user_conformance.needs import NUM_IRQS, SEVERAL
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL
 from vfio_user_conformance.steps import Disconnect, Step

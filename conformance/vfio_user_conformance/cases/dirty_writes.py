@@ -9,9 +9,9 @@ from vfio_user_conformance.cases.dma_logging import STOP, K
 from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.server_dma import read, write
 from vfio_user_conformance.descriptors import Memfd
-from vfio_user_conformance.facts import DMA_READ
 from vfio_user_conformance.logged import Act, Report, Start, logged
 from vfio_user_conformance.memory import Pages
+from vfio_user_conformance.needs import DMA_READ
 from vfio_user_conformance.sending import Send
 
 # No multiple of 64 pages, so that bits counted from IOVA 0 show; one that is; and one above 4 GiB.

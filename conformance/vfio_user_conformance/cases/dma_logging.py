@@ -6,7 +6,7 @@ from vfio_user_conformance.cases.feature import GET, PROBE, SET, feature
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import ANYTHING, REFUSED, ErrorReply, Expectation, Is, Reply, Whole
-from vfio_user_conformance.facts import DMA_LOGGING
+from vfio_user_conformance.needs import DMA_LOGGING
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.words import plural, shown

@@ -20,8 +20,9 @@ from vfio_user_conformance.cases.dma_unmap import unmap
 from vfio_user_conformance.cases.server_dma import BASE, READABLE, WHATEVER, WRITEABLE, mapped, read, write
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.expect import Expectation, Reply
-from vfio_user_conformance.facts import DMA_READ, DMA_WRITE, Facts, NotApplicable
+from vfio_user_conformance.facts import Facts, NotApplicable
 from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, WasRead
+from vfio_user_conformance.needs import DMA_READ, DMA_WRITE
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Disconnect, Exchange, Reconnect, exchange

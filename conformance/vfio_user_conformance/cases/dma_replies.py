@@ -18,8 +18,8 @@ from vfio_user_conformance.cases.dma_messages import (
 from vfio_user_conformance.cases.server_dma import BASE, WHATEVER
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.expect import Either, ErrorReply, Expectation, HangUp, Reply
-from vfio_user_conformance.facts import DMA_READ, DMA_WRITE
 from vfio_user_conformance.memory import Refill
+from vfio_user_conformance.needs import DMA_READ, DMA_WRITE
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Afresh, Exchange, exchange
 from vfio_user_conformance.story import story

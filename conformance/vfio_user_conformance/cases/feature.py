@@ -2,7 +2,7 @@
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, Either, ErrorReply, Is, Reply
-from vfio_user_conformance.facts import MIGRATION
+from vfio_user_conformance.needs import MIGRATION
 from vfio_user_conformance.sending import Send
 from vfio_user_proto import wire
 from vfio_user_proto.messages import (

@@ -5,7 +5,8 @@ from vfio_user_conformance.cases.dma_logging import WANTED, start_data
 from vfio_user_conformance.cases.feature import GET, PROBE, SET, UNKNOWN, feature, state
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, NOW, RESET, in_state
 from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply, long
-from vfio_user_conformance.facts import DMA_LOGGING, MIGRATION, Fact
+from vfio_user_conformance.facts import Fact
+from vfio_user_conformance.needs import DMA_LOGGING, MIGRATION
 from vfio_user_conformance.sending import Send
 from vfio_user_proto import wire
 from vfio_user_proto.messages import DeviceFeature, DeviceFeatureFlags, DeviceState

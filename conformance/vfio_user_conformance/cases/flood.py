@@ -8,7 +8,8 @@ from vfio_user_conformance.cases.header import CONFIG, INFO, UNKNOWN
 from vfio_user_conformance.cases.region_access import read, write
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, HangUp, NoReply, Reply
-from vfio_user_conformance.facts import (
+from vfio_user_conformance.facts import Facts, NotApplicable
+from vfio_user_conformance.needs import (
     LARGEST,
     LARGEST_SIZE,
     MANY_MAPS,
@@ -16,8 +17,6 @@ from vfio_user_conformance.facts import (
     SCRATCH,
     SCRATCH_KEEPS,
     SCRATCH_REGION,
-    Facts,
-    NotApplicable,
 )
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send

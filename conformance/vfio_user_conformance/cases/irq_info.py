@@ -6,7 +6,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import EVENTFD, HAZARDS, MASK, NONE, TRIGGER, set_irqs
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Reply
-from vfio_user_conformance.facts import IRQ, LAST_IRQ, MOST, NUM_IRQS, Facts, NotApplicable
+from vfio_user_conformance.facts import MOST, Facts, NotApplicable
+from vfio_user_conformance.needs import IRQ, LAST_IRQ, NUM_IRQS
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, exchange

@@ -7,16 +7,8 @@ from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, RESET, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Reply, Whole, at_most
-from vfio_user_conformance.facts import (
-    MAX_XFER,
-    PRE_COPY,
-    SCRATCH,
-    SCRATCH_KEEPS,
-    SCRATCH_REGION,
-    Fact,
-    Facts,
-    NotApplicable,
-)
+from vfio_user_conformance.facts import Fact, Facts, NotApplicable
+from vfio_user_conformance.needs import MAX_XFER, PRE_COPY, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, exchange

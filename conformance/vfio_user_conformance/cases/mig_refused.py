@@ -18,7 +18,8 @@ from vfio_user_conformance.cases.mig_state import (
 )
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import REFUSED, ErrorReply, Is, Reply
-from vfio_user_conformance.facts import PRE_COPY, Facts
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.needs import PRE_COPY
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.steps import Exchange, Script, exchange
 from vfio_user_proto import wire

@@ -8,8 +8,9 @@ from vfio_user_conformance.cases.set_irqs import HAZARDS as RAISING
 from vfio_user_conformance.cases.set_irqs_device import TO_FIRST, A
 from vfio_user_conformance.checks import AfterCheck, Signalled
 from vfio_user_conformance.expect import Reply
-from vfio_user_conformance.facts import DMA_READ, DMA_WRITE, PRE_COPY, RAISED, RAISED_INDEX, Fact
+from vfio_user_conformance.facts import Fact
 from vfio_user_conformance.memory import Holds, Piece, WasRead
+from vfio_user_conformance.needs import DMA_READ, DMA_WRITE, PRE_COPY, RAISED, RAISED_INDEX
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import exchange
 from vfio_user_conformance.story import story

@@ -6,7 +6,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.mig_data import PART, state_of, taken_back
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, NOW, RESET, S, in_state, to
 from vfio_user_conformance.expect import Reply
-from vfio_user_conformance.facts import PRE_COPY, Facts
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.needs import PRE_COPY
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.steps import Exchange, exchange
 from vfio_user_proto.messages import DeviceState

@@ -6,7 +6,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.feature import GET, SET, feature, state
 from vfio_user_conformance.checks import AfterCheck, under
 from vfio_user_conformance.expect import Either, ErrorReply, Expectation, Is, Reply, Unjudged
-from vfio_user_conformance.facts import MIGRATION, NO_PRE_COPY, PRE_COPY, RESETTABLE, Fact, Facts
+from vfio_user_conformance.facts import Fact, Facts
+from vfio_user_conformance.needs import MIGRATION, NO_PRE_COPY, PRE_COPY, RESETTABLE
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, exchange

@@ -18,7 +18,8 @@ from vfio_user_conformance.cases.mig_data import (
 from vfio_user_conformance.cases.mig_state import HAZARDS, NEEDS, NOW, RESET, TAKEN_OR_NOT, S, to
 from vfio_user_conformance.cases.region_access import PATTERN, read, write
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Expectation, Is, Reply, at_least
-from vfio_user_conformance.facts import MAX_XFER, PRE_COPY, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION, Facts, NotApplicable
+from vfio_user_conformance.facts import Facts, NotApplicable
+from vfio_user_conformance.needs import MAX_XFER, PRE_COPY, SCRATCH, SCRATCH_KEEPS, SCRATCH_REGION
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Restart, exchange

@@ -6,7 +6,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.set_irqs import RAISE
 from vfio_user_conformance.descriptors import Memfd
 from vfio_user_conformance.expect import Either, Expectation, HangUp, NoReply, Reply
-from vfio_user_conformance.facts import (
+from vfio_user_conformance.facts import Fact
+from vfio_user_conformance.needs import (
     MIGRATION,
     RESETTABLE,
     SCRATCH,
@@ -14,7 +15,6 @@ from vfio_user_conformance.facts import (
     SCRATCH_REGION,
     WITH_IO_FDS,
     WRITE_MULTIPLE,
-    Fact,
 )
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (

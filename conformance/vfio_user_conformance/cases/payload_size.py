@@ -6,7 +6,8 @@ from vfio_user_conformance.cases.feature import GET, PROBE, feature
 from vfio_user_conformance.cases.header import BAIT, INFO
 from vfio_user_conformance.cases.set_irqs import HAZARDS, NONE, TRIGGER, set_irqs
 from vfio_user_conformance.expect import ANYTHING, REFUSED
-from vfio_user_conformance.facts import MIGRATION, RESETTABLE, WRITE_MULTIPLE, Fact
+from vfio_user_conformance.facts import Fact
+from vfio_user_conformance.needs import MIGRATION, RESETTABLE, WRITE_MULTIPLE
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL
 from vfio_user_conformance.steps import each

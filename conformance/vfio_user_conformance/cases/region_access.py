@@ -4,7 +4,8 @@ from collections.abc import Generator
 
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.expect import REFUSED, Either, EmptyReply, ErrorReply, HangUp, Reply, Whole
-from vfio_user_conformance.facts import (
+from vfio_user_conformance.facts import Facts, NotApplicable
+from vfio_user_conformance.needs import (
     MAX_XFER,
     NUM_REGIONS,
     READ_MAPPABLE,
@@ -14,8 +15,6 @@ from vfio_user_conformance.facts import (
     UNREADABLE,
     UNWRITABLE,
     WRITE_MULTIPLE,
-    Facts,
-    NotApplicable,
     size_of,
 )
 from vfio_user_conformance.peer import Received, Seen

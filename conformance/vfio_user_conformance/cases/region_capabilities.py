@@ -8,14 +8,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_access import read
 from vfio_user_conformance.cases.region_info import CONFIG, areas_of, ask, info_of, with_areas
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, ErrorReply, Reply, Whole, with_bits, without_bits
-from vfio_user_conformance.facts import (
-    CAPABILITIES_ARGSZ,
-    MAPPABLE,
-    WITH_CAPABILITIES,
-    Fact,
-    Facts,
-    NotApplicable,
-)
+from vfio_user_conformance.facts import Fact, Facts, NotApplicable
+from vfio_user_conformance.needs import CAPABILITIES_ARGSZ, MAPPABLE, WITH_CAPABILITIES
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, exchange

@@ -16,16 +16,8 @@ from vfio_user_conformance.expect import (
     with_bits,
     without_bits,
 )
-from vfio_user_conformance.facts import (
-    CAPABILITIES_ARGSZ,
-    MAPPABLE,
-    MOST,
-    NUM_REGIONS,
-    WITH_CAPABILITIES,
-    Facts,
-    NotApplicable,
-    has_areas,
-)
+from vfio_user_conformance.facts import MOST, Facts, NotApplicable
+from vfio_user_conformance.needs import CAPABILITIES_ARGSZ, MAPPABLE, NUM_REGIONS, WITH_CAPABILITIES, has_areas
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Script, exchange

@@ -8,16 +8,8 @@ from functools import partial
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.version import propose
 from vfio_user_conformance.expect import REFUSED, Either, Erratum, ErrorReply, Reply, Whole, at_least
-from vfio_user_conformance.facts import (
-    IO_FDS_ARGSZ,
-    MOST,
-    NUM_REGIONS,
-    SHADOW_IO_FDS,
-    WITH_IO_FDS,
-    WITHOUT_IO_FDS,
-    Facts,
-    NotApplicable,
-)
+from vfio_user_conformance.facts import MOST, Facts, NotApplicable
+from vfio_user_conformance.needs import IO_FDS_ARGSZ, NUM_REGIONS, SHADOW_IO_FDS, WITH_IO_FDS, WITHOUT_IO_FDS
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Script, exchange

@@ -3,7 +3,7 @@
 from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_io_fds import FLAGS_ZERO, ask, every_record, records
 from vfio_user_conformance.expect import ANYTHING, Reply, Whole
-from vfio_user_conformance.facts import WITH_IO_FDS, WITHOUT_IO_FDS
+from vfio_user_conformance.needs import WITH_IO_FDS, WITHOUT_IO_FDS
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DeviceGetRegionIoFdsRequest, IoeventfdFlags, IoregionfdSubRegion, IoregionFlags

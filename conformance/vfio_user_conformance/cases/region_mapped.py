@@ -10,7 +10,8 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_info import areas_of, ask, info_of, mapping_problem
 from vfio_user_conformance.checks import AfterCheck
 from vfio_user_conformance.expect import Problem, Reply, Whole
-from vfio_user_conformance.facts import MAPPABLE, WITH_AREAS, Fact, Facts
+from vfio_user_conformance.facts import Fact, Facts
+from vfio_user_conformance.needs import MAPPABLE, WITH_AREAS
 from vfio_user_conformance.peer import Received, Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session

@@ -7,16 +7,14 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.cases.region_access import CONFIG, PATTERN, read, write
 from vfio_user_conformance.cases.version import propose
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, EmptyReply, ErrorReply, Expectation, HangUp, Reply
-from vfio_user_conformance.facts import (
+from vfio_user_conformance.facts import Fact, Facts, NotApplicable
+from vfio_user_conformance.needs import (
     MAX_XFER,
     NUM_REGIONS,
     SCRATCH,
     SCRATCH_KEEPS,
     SCRATCH_REGION,
     WRITE_MULTIPLE,
-    Fact,
-    Facts,
-    NotApplicable,
     size_of,
 )
 from vfio_user_conformance.peer import Received, Seen

@@ -7,7 +7,7 @@ from vfio_user_conformance.cases.dma_map import request
 from vfio_user_conformance.cases.mig_state import NOW, to
 from vfio_user_conformance.cases.set_irqs import ASSIGN, RAISE
 from vfio_user_conformance.expect import ANYTHING, Either, ErrorReply, Reply
-from vfio_user_conformance.facts import MIGRATION, NOT_RESETTABLE, PRE_COPY, RESETTABLE
+from vfio_user_conformance.needs import MIGRATION, NOT_RESETTABLE, PRE_COPY, RESETTABLE
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import Command, DeviceState
 

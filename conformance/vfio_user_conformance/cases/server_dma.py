@@ -8,8 +8,8 @@ from vfio_user_conformance.cases.dma_map import PAGE, READ_WRITE, request
 from vfio_user_conformance.cases.dma_unmap import unmap
 from vfio_user_conformance.checks import under
 from vfio_user_conformance.expect import Either, ErrorReply, Reply
-from vfio_user_conformance.facts import DMA_READ, DMA_WRITE
 from vfio_user_conformance.memory import Holds, NotRead, Pages, Piece, Refill, WasRead
+from vfio_user_conformance.needs import DMA_READ, DMA_WRITE
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Reconnect, exchange
 from vfio_user_conformance.story import story

@@ -19,8 +19,8 @@ from vfio_user_conformance.cases.server_dma import (
     read,
     write,
 )
-from vfio_user_conformance.facts import DMA_WRITE
 from vfio_user_conformance.memory import Holds, Pages, Piece, WasRead
+from vfio_user_conformance.needs import DMA_WRITE
 from vfio_user_conformance.steps import exchange
 from vfio_user_conformance.story import story
 

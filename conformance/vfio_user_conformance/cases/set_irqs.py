@@ -4,7 +4,7 @@ from vfio_user_conformance.case import Case
 from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import Descriptor, EventFd
 from vfio_user_conformance.expect import REFUSED, Either, Reply
-from vfio_user_conformance.facts import IRQ, IRQ_COUNT, NUM_IRQS, UNMASKABLE
+from vfio_user_conformance.needs import IRQ, IRQ_COUNT, NUM_IRQS, UNMASKABLE
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import DeviceSetIrqsRequest, IrqSetFlags
 

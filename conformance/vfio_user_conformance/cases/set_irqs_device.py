@@ -8,7 +8,8 @@ from vfio_user_conformance.cases.set_irqs_vectors import assign, disable, take
 from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import Reply
-from vfio_user_conformance.facts import (
+from vfio_user_conformance.facts import Fact
+from vfio_user_conformance.needs import (
     OTHER_INDEX,
     OTHER_VECTOR,
     RAISED,
@@ -16,7 +17,6 @@ from vfio_user_conformance.facts import (
     RAISED_INDEX,
     RAISED_MASKABLE,
     RAISED_TOO,
-    Fact,
 )
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Exchange, Reconnect, exchange

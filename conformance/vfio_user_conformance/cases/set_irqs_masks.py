@@ -9,7 +9,8 @@ from vfio_user_conformance.cases.set_irqs_vectors import fire as fire_of
 from vfio_user_conformance.checks import AfterCheck, Signalled
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import REFUSED, Either, Problem, Reply
-from vfio_user_conformance.facts import ANOTHER_TYPE, AUTOMASKED, MASKABLE, SEVERAL, Fact
+from vfio_user_conformance.facts import Fact
+from vfio_user_conformance.needs import ANOTHER_TYPE, AUTOMASKED, MASKABLE, SEVERAL
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
 from vfio_user_conformance.words import plural

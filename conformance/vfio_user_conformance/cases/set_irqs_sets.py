@@ -6,7 +6,7 @@ from vfio_user_conformance.cases.set_irqs_vectors import assign, disable, fire
 from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import REFUSED, Either, Reply
-from vfio_user_conformance.facts import AS_A_SET, TWO_FDS
+from vfio_user_conformance.needs import AS_A_SET, TWO_FDS
 
 A, B, NEW, SPARE = (EventFd(name=name) for name in ("A", "B", "C", "D"))
 ONE, BOTH = assign(0, A, index=AS_A_SET), assign(0, A, B, index=AS_A_SET)

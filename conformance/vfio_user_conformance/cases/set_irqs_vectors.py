@@ -5,7 +5,8 @@ from vfio_user_conformance.cases.set_irqs import BOOL, EVENTFD, HAZARDS, NONE, T
 from vfio_user_conformance.checks import Signalled
 from vfio_user_conformance.descriptors import Descriptor, EventFd
 from vfio_user_conformance.expect import REFUSED, Either, Reply
-from vfio_user_conformance.facts import ANOTHER_TYPE, SEVERAL, SEVERAL_COUNT, THREE_FDS, Fact
+from vfio_user_conformance.facts import Fact
+from vfio_user_conformance.needs import ANOTHER_TYPE, SEVERAL, SEVERAL_COUNT, THREE_FDS
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Reconnect, Step
 

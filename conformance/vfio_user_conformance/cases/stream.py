@@ -10,7 +10,8 @@ from vfio_user_conformance.cases.header import BAIT, CONFIG, INFO, WHOLE
 from vfio_user_conformance.checks import Released, under
 from vfio_user_conformance.descriptors import Memfd, Pipe
 from vfio_user_conformance.expect import ANYTHING, REFUSED, Either, HangUp, Reply
-from vfio_user_conformance.facts import MAX_XFER, Facts
+from vfio_user_conformance.facts import Facts
+from vfio_user_conformance.needs import MAX_XFER
 from vfio_user_conformance.peer import Seen
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import PROPOSAL

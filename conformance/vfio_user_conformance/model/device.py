@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from vfio_user_conformance.acting import Completed, Transfer
 from vfio_user_conformance.expect import Reply
-from vfio_user_conformance.facts import DMA_READ, DMA_WRITE, Facts
+from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.memory import Holds, Piece, WasRead
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn
 from vfio_user_conformance.model.world import S, World, blurred, files, overlapped, within, wrote
+from vfio_user_conformance.needs import DMA_READ, DMA_WRITE
 
 WRITES = Rule(
     "device-write",

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from vfio_user_conformance.cases.feature import GET, SET, feature
 from vfio_user_conformance.checks import AfterCheck
 from vfio_user_conformance.expect import ErrorReply, Is, Problem, Reply, Whole
-from vfio_user_conformance.facts import DMA_LOGGING, DMA_WRITE, Facts
+from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import PAGE, World, recording, reported, within
+from vfio_user_conformance.needs import DMA_LOGGING, DMA_WRITE
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.session import Session
 from vfio_user_proto import wire

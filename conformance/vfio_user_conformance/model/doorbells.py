@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from vfio_user_conformance import kicks
 from vfio_user_conformance.cases.region_io_fds import ask
 from vfio_user_conformance.expect import Reply, Whole
-from vfio_user_conformance.facts import WITH_IO_FDS, Facts
+from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.kicks import Drained, Place, Shows, places
 from vfio_user_conformance.model.rule import Move, Plan, Rule, Turn, or_refused
 from vfio_user_conformance.model.world import S, World
+from vfio_user_conformance.needs import WITH_IO_FDS
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import NotReached

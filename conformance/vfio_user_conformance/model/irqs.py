@@ -7,9 +7,10 @@ from vfio_user_conformance import acting
 from vfio_user_conformance.checks import AfterCheck
 from vfio_user_conformance.descriptors import EventFd
 from vfio_user_conformance.expect import Expectation, Problem, Reply
-from vfio_user_conformance.facts import IRQ, Facts
+from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import Vector, World, assigned, disabled, masked, raised
+from vfio_user_conformance.needs import IRQ
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.session import Session
 from vfio_user_conformance.words import plural

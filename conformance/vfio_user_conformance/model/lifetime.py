@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from vfio_user_conformance.cases.feature import GET, feature, state
 from vfio_user_conformance.checks import AfterCheck, Released
 from vfio_user_conformance.expect import Is, NoReply, Reply
-from vfio_user_conformance.facts import RESETTABLE, Facts
+from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.model.irqs import signals
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import S, World, reconnected, reset
+from vfio_user_conformance.needs import RESETTABLE
 from vfio_user_conformance.sending import Send
 from vfio_user_conformance.steps import Reconnect
 from vfio_user_proto.messages import Command, DeviceFeature

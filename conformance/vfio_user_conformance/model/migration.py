@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 from vfio_user_conformance.cases.feature import GET, SET, feature, state
 from vfio_user_conformance.expect import ErrorReply, Is, Reply, Whole
-from vfio_user_conformance.facts import MIGRATION, PRE_COPY, Facts
+from vfio_user_conformance.facts import Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted
 from vfio_user_conformance.model.world import ARCS, SAVING, S, World, loaded, read, settable, went
+from vfio_user_conformance.needs import MIGRATION, PRE_COPY
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.sending import Send
 from vfio_user_proto.messages import (

@@ -4,9 +4,10 @@ import sys
 from dataclasses import dataclass
 
 from vfio_user_conformance.expect import NoReply, Reply, Whole
-from vfio_user_conformance.facts import ARGSZ, SCRATCH, WRITE_MULTIPLE, Facts
+from vfio_user_conformance.facts import ARGSZ, Facts
 from vfio_user_conformance.model.rule import SILENT_TEXT, Move, Plan, Rule, Turn, accepted, or_refused
 from vfio_user_conformance.model.world import World, differs, known, written
+from vfio_user_conformance.needs import SCRATCH, WRITE_MULTIPLE
 from vfio_user_conformance.peer import Received
 from vfio_user_conformance.profile import Scratch
 from vfio_user_conformance.sending import Send
