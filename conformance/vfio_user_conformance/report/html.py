@@ -15,7 +15,8 @@ _SHOWN_WRONG, _SHOWN_RIGHT = 20, 6
 def render(report: Report) -> str:
     """The page; its address followed by # and the name of a case is the page of that case."""
     every = "all cases"
-    rows = [*report.findings, *(result for result in report.results if not result.finding(report.strict))]
+    others = (result for result in report.results if not result.finding(report.strict))
+    rows = [*report.findings, *sorted(others, key=lambda result: result.outcome not in FINDINGS)]
     buttons = [button("", len(report.results), every)]
     buttons += [button(outcome, count, outcome.meaning) for outcome, count in report.counts.items()]
     troubles = "".join(f'<p class="bad">{clean(line)}</p>\n' for line in report.troubles)
