@@ -35,7 +35,7 @@ def doing(process: launch.Process, enough: Callable[[str], bool]) -> str:
         ("import subprocess; subprocess.run(['sleep', '1000'])", "sleeps in clock_nanosleep"),
     ],
 )
-@pytest.mark.skipif(not activity._text("/proc/self/syscall"), reason="this kernel does not tell the system call")
+@pytest.mark.skipif(not os.access("/proc/self/syscall", os.R_OK), reason="this kernel does not tell the system call")
 def test_what_sleeps_tells_where(no_leak: None, does: str, told: str) -> None:
     with launch.spawn(python(WAITS + does)) as process:
         assert doing(process, lambda said: said == told) == told
